@@ -1,0 +1,61 @@
+//! What an engine can do, and whether it can do it here.
+
+use std::fmt;
+
+/// How bytes of the log reach a socket. The first axis on which zero copy is studied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SendPath {
+    /// `sendfile(2)`: the socket takes references to page-cache pages.
+    Sendfile,
+    /// `send` from memory that the engine pins: the kernel copies once.
+    Copy,
+}
+
+impl SendPath {
+    /// All paths, in the order of the documentation.
+    pub const ALL: [Self; 2] = [Self::Sendfile, Self::Copy];
+
+    /// The name on the command line and in files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sendfile => "sendfile",
+            Self::Copy => "copy",
+        }
+    }
+}
+
+impl fmt::Display for SendPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What an engine declares of itself. A hook that only one engine needs is a flag here, not a case in the core.
+#[derive(Clone, Copy, Debug)]
+pub struct Capabilities {
+    /// The name on the command line, in files and in tables.
+    pub name: &'static str,
+    /// One sentence: the mechanism.
+    pub mechanism: &'static str,
+    /// It can acknowledge [`crate::Level::Durable`] truthfully.
+    pub durable: bool,
+    /// What was appended is found again after close and open.
+    pub persistent: bool,
+    /// It can give back what was appended.
+    pub readable: bool,
+    /// Send paths that it supports, the natural one first; empty when it is not readable.
+    pub send_paths: &'static [SendPath],
+    /// Copies of a payload byte that the kernel makes on the way in, by design: one into the page cache, none for a mapping or for
+    /// O_DIRECT. The engine's own copies are counted, not declared.
+    pub kernel_copies_in: u32,
+}
+
+/// Whether an engine can run on this machine, in this directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Availability {
+    /// It can.
+    Available,
+    /// It cannot; the reason in words, with what to change.
+    Unavailable(String),
+}
