@@ -3,7 +3,7 @@
 
 use crate::{
     AppendError, Capabilities, Chunk, CommitError, Counters, Epoch, FlushGroup, Level, LogId, Offset, OpenError,
-    ReadError, TrimError,
+    ReadError, SendPath, TrimError,
 };
 use std::{future::Future, path::PathBuf};
 
@@ -25,11 +25,14 @@ pub struct EngineConfig {
     pub tail_cache_bytes: u64,
     /// Processors for the engine's helper thread; empty: wherever the process may run.
     pub helper_cpus: Vec<usize>,
+    /// How the broker will send what is read. Under [`SendPath::Sendfile`] a read returns [`crate::Piece::File`], under
+    /// [`SendPath::Copy`] [`crate::Piece::Pin`], wherever the engine can; it may return the other kind where it cannot.
+    pub send: SendPath,
 }
 
 impl EngineConfig {
     /// The defaults for `dir`: durable, segments of 128 MiB, at most 16 MiB in flight, an index entry each 4 KiB (Kafka's
-    /// `index.interval.bytes`), 64 MiB of tail cache.
+    /// `index.interval.bytes`), 64 MiB of tail cache, sent by copy.
     #[must_use]
     pub fn new(dir: impl Into<PathBuf>) -> Self {
         Self {
@@ -40,6 +43,7 @@ impl EngineConfig {
             index_interval_bytes: 4096,
             tail_cache_bytes: 64 << 20,
             helper_cpus: Vec::new(),
+            send: SendPath::Copy,
         }
     }
 }
