@@ -1,2 +1,3 @@
-//! (being written)
+//! The `highwater` command. Everything lives in the library beside it.
+
 fn main() {}

@@ -1,0 +1,1 @@
+//! One engine in one fresh process: reads a job, runs it, writes its files.

@@ -1,0 +1,1 @@
+//! The settings of a run: command line over configuration file over defaults.

@@ -1,0 +1,1 @@
+//! What a run costs, read from /proc and /sys.

@@ -1,0 +1,1 @@
+//! The generator: producers, consumers and recorders in one loop on one core.
