@@ -10,4 +10,8 @@ pub mod cli;
 pub mod config;
 pub mod cost;
 pub mod load;
+pub mod report;
 pub mod run;
+pub mod show;
+pub mod summary;
+pub mod table;
