@@ -1,0 +1,73 @@
+//! What a message costs in this crate: checksum, encode, stamp, verify.
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use log_format::{BatchBuilder, Template, crc32c, iterate, records, verify};
+use std::hint::black_box;
+
+fn checksum(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("crc32c");
+    for bytes in [100usize, 1024, 16 << 10, 1 << 20] {
+        let data = vec![0x5a; bytes];
+        group.throughput(Throughput::Bytes(bytes as u64));
+        group.bench_with_input(BenchmarkId::from_parameter(bytes), &data, |b, data| b.iter(|| crc32c(black_box(data))));
+    }
+    group.finish();
+}
+
+/// (records, bytes of a value): an order service's message, a stream's batch, a large batch.
+const SHAPES: [(u32, usize); 3] = [(1, 1024), (100, 100), (1000, 1024)];
+
+fn batches(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("batch");
+    for (count, value_bytes) in SHAPES {
+        let template = Template::new(count, value_bytes);
+        let mut batch = vec![0; template.bytes()];
+        template.write(&mut batch);
+        let name = format!("{count}x{value_bytes}");
+        group.throughput(Throughput::Bytes(batch.len() as u64));
+        group.bench_function(BenchmarkId::new("encode", &name), |b| {
+            let value = vec![7; value_bytes];
+            b.iter(|| {
+                let mut builder = BatchBuilder::new(1);
+                for _ in 0..count {
+                    builder.push(0, None, Some(black_box(&value)));
+                }
+                builder.finish()
+            });
+        });
+        group.bench_function(BenchmarkId::new("stamp", &name), |b| {
+            let mut into = vec![0; template.bytes()];
+            let mut stamp = 0u64;
+            b.iter(|| {
+                template.write(&mut into);
+                for record in 0..count {
+                    stamp += 1;
+                    into[template.value(record)][..8].copy_from_slice(&stamp.to_le_bytes());
+                }
+                template.seal(&mut into);
+                black_box(&into);
+            });
+        });
+        group.bench_function(BenchmarkId::new("verify", &name), |b| b.iter(|| verify(black_box(&batch)).is_ok()));
+        group.bench_function(BenchmarkId::new("records", &name), |b| {
+            let verified = verify(&batch).expect("made by the template");
+            b.iter(|| records(black_box(&verified)).expect("not compressed").count());
+        });
+    }
+    group.finish();
+}
+
+fn walk(criterion: &mut Criterion) {
+    let template = Template::new(1, 1024);
+    let mut log = vec![0; template.bytes() * 1000];
+    for batch in log.chunks_exact_mut(template.bytes()) {
+        template.write(batch);
+    }
+    let mut group = criterion.benchmark_group("iterate");
+    group.throughput(Throughput::Elements(1000));
+    group.bench_function("1000 headers", |b| b.iter(|| iterate(black_box(&log)).count()));
+    group.finish();
+}
+
+criterion_group!(benches, checksum, batches, walk);
+criterion_main!(benches);
