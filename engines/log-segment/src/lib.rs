@@ -1,1 +1,48 @@
-//! (being written)
+//! What the disk engines share: a log as a folder of segment files.
+//!
+//! ```text
+//! <data>/lock                                held (flock) by the process that has the directory
+//! <data>/00007/                              log 7
+//!     00000000000000000000.log               batches, then zeros until it is sealed; named by its first offset
+//!     00000000000000000000.index             of a sealed segment: offset -> position; a hint, rebuilt when missing or wrong
+//!     00000000000000000003.next              a segment prepared ahead; renamed when it has been taken into use
+//!     watermark                              a lower bound of what is durable
+//!     epochs                                 incarnation -> first offset; durable before the incarnation's first append
+//! ```
+//!
+//! What lives here: names and the lock, recovery, the sparse index, the files beside the segments, the in-memory list of
+//! segments and the planning of reads, and the jobs that run off the shard (preparing, adopting, sealing, trimming). What never
+//! does: how bytes get into a segment, to the device or out again while a log is served. That is what engines differ in.
+//!
+//! An engine's life with one log, with the names of this crate:
+//!
+//! ```text
+//! open     helper: recover(&LogConfig, &Files) -> Recovered; Medium::open for the active segment
+//!          shard:  Segments::new, Preparer::new(..).start(), Keeper::new
+//! append   Segments::room too small: Preparer::take -> Keeper::adopt + Segments::roll; then Segments::append for each batch
+//! commit   Segments::mark at submission; after a flush Keeper::note_durable; Segments::take_sealable -> Keeper::seal
+//! read     Segments::plan -> Plan; if it is not exact, read its bytes and Plan::narrow
+//! trim     Segments::trim -> Keeper::trim
+//! close    Segments::finish -> Keeper::close
+//! ```
+
+#![forbid(unsafe_code)]
+#![allow(dead_code, unused_imports, clippy::todo)]
+
+mod files;
+mod index;
+mod keeper;
+mod names;
+mod plan;
+mod prepare;
+mod recover;
+mod segments;
+
+pub use files::Files;
+pub use index::{Boundary, SparseIndex};
+pub use keeper::Keeper;
+pub use names::{DataDir, LogConfig, index_path, prepared_path, segment_path};
+pub use plan::{Plan, walk};
+pub use prepare::{Medium, Prepared, PreparedFile, Preparer};
+pub use recover::{ActiveSegment, Recovered, SealedSegment, recover};
+pub use segments::{Dead, SealJob, Segment, Segments};

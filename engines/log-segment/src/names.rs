@@ -1,0 +1,101 @@
+//! Where a log's files lie, and who has the directory.
+
+use log_api::{EngineConfig, LogId, Offset, OpenError};
+use std::{
+    fs::{File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// A data directory that this process has for itself. Clones share the lock; the last one gives it back, so a job on another
+/// thread that keeps a clone keeps the directory.
+#[derive(Clone, Debug)]
+pub struct DataDir(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    /// Locked (flock) as long as it is open.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory if it is missing, and takes it.
+    ///
+    /// # Errors
+    /// [`OpenError::Held`] if another open `DataDir`, of this or another process, has it; `Io` otherwise.
+    pub fn open(dir: &Path) -> Result<Self, OpenError> {
+        let fail = |action, path: &Path| {
+            let path = path.to_path_buf();
+            move |source| OpenError::Io { action, path, source }
+        };
+        std::fs::create_dir_all(dir).map_err(fail("create directory", dir))?;
+        let path = dir.join("lock");
+        let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(fail("open", &path))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self(Arc::new(Inner { path: dir.to_path_buf(), _lock: lock }))),
+            Err(TryLockError::WouldBlock) => Err(OpenError::Held(dir.to_path_buf())),
+            Err(TryLockError::Error(source)) => Err(fail("lock", &path)(source)),
+        }
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// The folder of a log: its id in five digits.
+    #[must_use]
+    pub fn log_dir(&self, log: LogId) -> PathBuf {
+        self.0.path.join(format!("{:05}", log.0))
+    }
+}
+
+/// What recovery and preparing need to know of one log.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// The log's own folder.
+    pub dir: PathBuf,
+    /// See [`EngineConfig::durable`].
+    pub durable: bool,
+    /// Bytes of a segment file; a multiple of 4096.
+    pub segment_bytes: u64,
+    /// See [`EngineConfig::inflight_bytes_max`].
+    pub inflight_bytes_max: u64,
+    /// See [`EngineConfig::index_interval_bytes`].
+    pub index_interval_bytes: u64,
+}
+
+impl LogConfig {
+    /// One log of an engine.
+    #[must_use]
+    pub fn new(config: &EngineConfig, data: &DataDir, log: LogId) -> Self {
+        Self {
+            dir: data.log_dir(log),
+            durable: config.durable,
+            segment_bytes: config.segment_bytes,
+            inflight_bytes_max: config.inflight_bytes_max,
+            index_interval_bytes: config.index_interval_bytes,
+        }
+    }
+}
+
+/// `<dir>/<first offset>.log`
+#[must_use]
+pub fn segment_path(dir: &Path, base: Offset) -> PathBuf {
+    dir.join(format!("{:020}.log", base.0))
+}
+
+/// `<dir>/<first offset>.index`
+#[must_use]
+pub fn index_path(dir: &Path, base: Offset) -> PathBuf {
+    dir.join(format!("{:020}.index", base.0))
+}
+
+/// `<dir>/<number>.next`
+#[must_use]
+pub fn prepared_path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number:020}.next"))
+}
