@@ -1,18 +1,42 @@
 //! The core: shards, each of which owns its partitions, its ring and its engine, and shares nothing on the data path.
 //!
 //! What lives here: the words of the command line ([`config`]), the one choice of an engine ([`engine`]), the way batches
-//! come in from a producer's thread ([`intake`]), append, group commit and acknowledgement (`shard`), the send path
-//! (`send`), the consumers' connections (`consumer`), and the node that starts and stops shards ([`node`]). What never
+//! come in from a producer's thread ([`intake`]), append, group commit, acknowledgement and retention ([`shard`]), the send
+//! path (`send`), the consumers' connections ([`consumer`]), and the node that starts and stops shards ([`node`]). What never
 //! does: how an engine keeps bytes, a wire protocol, a schedule, a recorder.
+//!
+//! Under `cfg(loom)` only the intake is built: the one thing here that two threads share.
 
-pub mod config;
-pub mod engine;
+#![cfg_attr(loom, allow(missing_docs, unreachable_pub))]
+
 pub mod intake;
-pub mod node;
 
-pub use config::{CommitPolicy, ConfigError, Durability};
-pub use engine::EngineKind;
+#[cfg(not(loom))]
+mod attest;
+#[cfg(not(loom))]
+pub mod config;
+#[cfg(not(loom))]
+pub mod consumer;
+#[cfg(not(loom))]
+pub mod engine;
+#[cfg(not(loom))]
+mod live;
+#[cfg(not(loom))]
+pub mod node;
+#[cfg(not(loom))]
+mod report;
+#[cfg(not(loom))]
+mod send;
+#[cfg(not(loom))]
+pub mod shard;
+
 pub use intake::{Ack, Outcome, Producer};
-pub use node::{
-    Node, NodeConfig, NodeError, NodeReport, ShardHandle, ShardReport, ShardState, ShardStats, StatsHandle, Stop,
+#[cfg(not(loom))]
+pub use {
+    attest::Observed,
+    config::{CommitPolicy, ConfigError, Durability},
+    engine::EngineKind,
+    live::{ShardState, ShardStats, StatsHandle},
+    node::{Node, NodeConfig, NodeError, ShardHandle, Stop},
+    report::{NodeReport, ShardReport},
 };

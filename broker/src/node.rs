@@ -1,12 +1,31 @@
 //! A node: shards on their processors, started together and stopped in order.
 
 use crate::{
+    attest,
     config::{CommitPolicy, Durability},
     engine::EngineKind,
-    intake::Producer,
+    intake::{self, AckSender, Intake, Producer},
+    live::{Live, StatsHandle},
+    report::{NodeReport, ShardReport},
+    shard::{APPEND_BYTES_MAX, Shard, ShardConfig},
 };
-use log_api::{CounterSnapshot, OpenError, Recovery, SendPath};
-use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
+use log_api::{Availability, EngineConfig, LogEngine, OpenError, Recovery, SendPath};
+use shard_ring::{Bell, Doorbell, ExecutorConfig, ExecutorHandle, Ring, RingConfig, spawn_executor};
+use std::{
+    fs, io,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    time::Duration,
+};
+
+/// The most shards of a node.
+pub const SHARDS_MAX: u32 = 1024;
+/// The most partitions of a node: folders are named by five digits.
+pub const PARTITIONS_MAX: u32 = 100_000;
 
 /// What a node is told. See [`NodeConfig::new`] for the defaults.
 #[derive(Clone, Debug)]
@@ -145,152 +164,320 @@ impl Default for Stop {
     }
 }
 
-/// How a shard is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ShardState {
-    /// It takes what comes.
-    #[default]
-    Running,
-    /// The disk is full: it waits for room and acknowledges nothing new.
-    Full,
-    /// A log is poisoned: its messages are answered with [`crate::Outcome::Poisoned`].
-    Poisoned,
-    /// Stopped.
-    Stopped,
-}
+/// The order to stop, given from another thread. Not on the data path: a lock will do.
+#[derive(Clone, Default)]
+struct StopOrder(Arc<Mutex<Option<Stop>>>);
 
-/// Live numbers of a shard. Counts only grow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ShardStats {
-    /// How it is.
-    pub state: ShardState,
-    /// Records acknowledged as kept.
-    pub acked_messages: u64,
-    /// Batches acknowledged as kept.
-    pub acked_batches: u64,
-    /// Their bytes.
-    pub acked_bytes: u64,
-    /// Records appended.
-    pub appended_messages: u64,
-    /// Bytes appended.
-    pub appended_bytes: u64,
-    /// Commits done, over all flush groups.
-    pub commits: u64,
-    /// Bytes in the intake that the shard has not taken, now.
-    pub backlog_bytes: u64,
-    /// Consumers connected now.
-    pub consumers: u64,
-    /// Bytes sent to consumers.
-    pub sent_bytes: u64,
-}
+impl StopOrder {
+    fn give(&self, how: Stop) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(how);
+    }
 
-/// Reads live numbers, from any thread, also while the node is being stopped.
-#[derive(Clone)]
-pub struct StatsHandle {
-    _private: (),
-}
-
-impl StatsHandle {
-    /// The numbers of each shard now, in the order of shards.
-    #[must_use]
-    pub fn stats(&self) -> Vec<ShardStats> {
-        todo!()
+    fn given(&self) -> Option<Stop> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What one shard did.
-#[derive(Clone, Debug, Default)]
-pub struct ShardReport {
-    /// Which.
-    pub shard: u32,
-    /// The last live numbers.
-    pub stats: ShardStats,
-    /// The engine's counts.
-    pub engine: CounterSnapshot,
-    /// The ring's counts, by name.
-    pub ring: Vec<(&'static str, u64)>,
-    /// Bytes that left by `sendfile`.
-    pub sendfile_bytes: u64,
-    /// Calls of `sendfile`.
-    pub sendfile_calls: u64,
-    /// Bytes that left by `send` from memory.
-    pub send_bytes: u64,
-    /// Bytes that were read from the device before they could be sent.
-    pub cold_bytes: u64,
-    /// Consumers accepted, refused, and moved to the log's start because it was trimmed.
-    pub consumers_accepted: u64,
-    /// Consumers refused because there were too many, or because their request was wrong.
-    pub consumers_refused: u64,
-    /// Consumers whose place had been trimmed, and who went on at the log's start.
-    pub consumers_trimmed: u64,
-    /// Commits that covered at least one batch of a producer.
-    pub commits: u64,
-    /// Messages that those commits covered; over `commits`, the size of a flush group.
-    pub commit_messages: u64,
-    /// The most messages that one commit covered.
-    pub commit_messages_max: u64,
-    /// Entries in the way back to the producer.
-    pub acks: u64,
-    /// Batches refused.
-    pub refused_batches: u64,
-    /// Batches answered as poisoned.
-    pub poisoned_batches: u64,
-    /// Times an append had to wait because the engine was busy.
-    pub busy_waits: u64,
-    /// Times an append or a commit had to wait because the disk was full.
-    pub full_waits: u64,
-    /// Batches left in the intake at the stop, never acknowledged.
-    pub left_batches: u64,
-    /// Segments' worth of log given up by retention: bytes.
-    pub trimmed_bytes: u64,
-    /// Times that the heartbeat rescued a parked executor.
-    pub rescues: u64,
-    /// System calls made on the shard: by the ring, the engine and the core.
-    pub system_calls: u64,
-    /// First failure of the engine, in words.
-    pub failure: Option<String>,
-    /// What proves the engine that was really used, in words.
-    pub attestation: Vec<String>,
+/// What a shard's opening found.
+type Opened = Vec<(u32, Recovery)>;
+
+/// What a shard's thread is given.
+pub(crate) struct ShardSetup {
+    config: ShardConfig,
+    intake: (Intake, AckSender),
+    listener: TcpListener,
+    live: Arc<Live>,
+    ready: SyncSender<Opened>,
+    order: StopOrder,
+    door: Doorbell,
 }
 
-/// What the node did.
-#[derive(Clone, Debug, Default)]
-pub struct NodeReport {
-    /// Each shard, in order.
-    pub shards: Vec<ShardReport>,
+impl ShardSetup {
+    /// Runs a shard on `engine` until it is ordered to stop.
+    pub(crate) async fn run<E: LogEngine>(self, ring: &Ring, engine: E) -> Result<ShardReport, OpenError> {
+        let Self { config, intake, listener, live, ready, order, mut door } = self;
+        let (shard, opened) = Shard::start(ring, engine, config, intake, listener, live).await?;
+        // Nobody waits any more when another shard has failed; then the order to stop is on its way.
+        let _ = ready.send(opened);
+        let how = match door.wait_until(ring, || order.given()).await {
+            Ok(how) => how,
+            Err(error) => {
+                shard.note_failure(format!("wait for the order to stop: {error}"));
+                Stop { drain: Duration::ZERO, close: true }
+            }
+        };
+        Ok(shard.stop(how).await)
+    }
+}
+
+/// A shard's thread, seen from outside.
+struct Running {
+    thread: ExecutorHandle<Result<ShardReport, OpenError>>,
+    bell: Bell,
+    dir: PathBuf,
 }
 
 /// Running shards. Dropping it stops them without draining and leaves the logs as a crash leaves them.
 pub struct Node {
-    _private: (),
+    config: NodeConfig,
+    send: SendPath,
+    handles: Vec<ShardHandle>,
+    running: Vec<Running>,
+    order: StopOrder,
+    live: StatsHandle,
 }
 
 impl Node {
     /// Starts the shards and returns when all their logs are open and their consumers' ports listen.
-    pub fn start(_config: NodeConfig) -> Result<Self, NodeError> {
-        todo!()
+    ///
+    /// # Errors
+    /// [`NodeError`]: a value that cannot be, an engine that cannot run here, a log that cannot be opened. Then nothing runs, and
+    /// what other shards opened is closed again.
+    pub fn start(config: NodeConfig) -> Result<Self, NodeError> {
+        let send = config.check()?;
+        let dirs = config.prepare_dirs()?;
+        let order = StopOrder::default();
+        let lives = Vec::new();
+        let mut node =
+            Self { config, send, handles: Vec::new(), running: Vec::new(), order, live: StatsHandle(lives.into()) };
+        let mut lives = Vec::new();
+        let mut waiting: Vec<(SocketAddr, Producer, Receiver<Opened>)> = Vec::new();
+        for (shard, dir) in (0..).zip(dirs) {
+            match node.spawn(shard, dir) {
+                Ok((running, live, rest)) => {
+                    node.running.push(running);
+                    lives.push(live);
+                    waiting.push(rest);
+                }
+                Err(error) => {
+                    // The first failure is the one to tell.
+                    let _ = node.halt(Stop { drain: Duration::ZERO, close: true });
+                    return Err(error);
+                }
+            }
+        }
+        node.live = StatsHandle(lives.into());
+        for (shard, (address, producer, ready)) in (0..).zip(waiting) {
+            let Ok(recovered) = ready.recv() else {
+                return Err(node
+                    .halt(Stop { drain: Duration::ZERO, close: true })
+                    .expect_err("a shard that is not ready has failed"));
+            };
+            node.handles.push(ShardHandle { shard, address, producer: Some(producer), recovered });
+        }
+        Ok(node)
+    }
+
+    fn spawn(
+        &self,
+        shard: u32,
+        dir: PathBuf,
+    ) -> Result<(Running, Arc<Live>, (SocketAddr, Producer, Receiver<Opened>)), NodeError> {
+        let failed = |action| move |source| NodeError::Io { action, source };
+        let config = &self.config;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed("listen for consumers"))?;
+        let address = listener.local_addr().map_err(failed("listen for consumers"))?;
+        let (producer, intake, acks) = intake::channel(config.intake_bytes).map_err(failed("make an intake"))?;
+        let (bell, door) = shard_ring::doorbell().map_err(failed("make a doorbell"))?;
+        let live = Arc::new(Live::new(intake.gauge()));
+        let (ready, is_ready) = sync_channel(1);
+        let engine_config = config.engine_config(dir.clone(), self.send);
+        let setup = ShardSetup {
+            config: config.shard_config(shard, &dir, self.send),
+            intake: (intake, acks),
+            listener,
+            live: live.clone(),
+            ready,
+            order: self.order.clone(),
+            door,
+        };
+        let executor = ExecutorConfig {
+            name: format!("shard-{shard}"),
+            cpu: config.cpus.get(shard as usize % config.cpus.len().max(1)).copied(),
+            // Consumers send 16 bytes each: few and small buffers do.
+            ring: RingConfig {
+                provided_buffers: 64,
+                provided_buffer_bytes: 4096,
+                worker_cpus: config.helper_cpus.clone(),
+                ..RingConfig::default()
+            },
+        };
+        let kind = config.engine;
+        let thread = spawn_executor(executor, move |ring| async move { kind.run(&ring, engine_config, setup).await });
+        let thread = thread.map_err(failed("start a shard"))?;
+        Ok((Running { thread, bell, dir }, live, (address, producer, is_ready)))
     }
 
     /// The shards, in order; take the producers out of them.
     pub fn shards(&mut self) -> &mut [ShardHandle] {
-        todo!()
+        &mut self.handles
     }
 
     /// The send path that is used.
     #[must_use]
     pub fn send_path(&self) -> SendPath {
-        todo!()
+        self.send
+    }
+
+    /// What the node was told.
+    #[must_use]
+    pub fn config(&self) -> &NodeConfig {
+        &self.config
     }
 
     /// A handle for live numbers.
     #[must_use]
     pub fn stats(&self) -> StatsHandle {
-        todo!()
+        self.live.clone()
     }
 
-    /// Stops in order: the intake is emptied, commits are awaited, consumers receive the rest, the engines are closed. Call it when the
-    /// producers have flushed their last; what they publish later is not taken.
-    pub fn stop(self, _how: Stop) -> Result<NodeReport, NodeError> {
-        todo!()
+    /// Stops in order: the intake is emptied, commits are awaited, consumers receive the rest, the engines are closed. Call it when
+    /// the producers have flushed their last; what they publish later may not be taken. The acknowledgements that are still on
+    /// their way stay with the producers.
+    ///
+    /// # Errors
+    /// [`NodeError::Panicked`]. What a shard's engine said while it stopped stands in its report.
+    pub fn stop(mut self, how: Stop) -> Result<NodeReport, NodeError> {
+        let observed: Vec<_> = self.running.iter().map(|running| attest::observe(&running.dir)).collect();
+        let mut shards = self.halt(how)?;
+        for (shard, (report, observed)) in (0..).zip(shards.iter_mut().zip(observed)) {
+            report.shard = shard;
+            report.observed = observed;
+            report.attestation = attest::words(self.config.engine, self.config.durability, report);
+        }
+        Ok(NodeReport { shards })
+    }
+
+    /// Orders all shards to stop, and waits until they have; the first failure, if there is one.
+    fn halt(&mut self, how: Stop) -> Result<Vec<ShardReport>, NodeError> {
+        self.order.give(how);
+        self.running.iter().for_each(|running| running.bell.ring());
+        let ends: Vec<_> = self.running.drain(..).map(|running| running.thread.join()).collect();
+        let mut reports = Vec::new();
+        for (shard, end) in (0..).zip(ends) {
+            match end {
+                Ok(report) => reports.push(report?),
+                Err(payload) => {
+                    let text = payload.downcast_ref::<String>().map(String::as_str);
+                    let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+                    return Err(NodeError::Panicked { shard, what: text.unwrap_or("no message").to_owned() });
+                }
+            }
+        }
+        Ok(reports)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // A panic or an error of a shard has nobody to be told to here.
+        let _ = self.halt(Stop { drain: Duration::ZERO, close: false });
+    }
+}
+
+impl NodeConfig {
+    /// Checks the values; returns the send path to use.
+    fn check(&self) -> Result<SendPath, NodeError> {
+        let wrong = |key, what: String| Err(NodeError::Config { key, what });
+        if self.shards == 0 || self.shards > SHARDS_MAX {
+            return wrong("shards", format!("{} is not between 1 and {SHARDS_MAX}", self.shards));
+        }
+        if self.partitions < self.shards || self.partitions > PARTITIONS_MAX {
+            let what = format!("{} is not between the {} shards and {PARTITIONS_MAX}", self.partitions, self.shards);
+            return wrong("partitions", what);
+        }
+        if self.segment_bytes == 0 || !self.segment_bytes.is_multiple_of(1 << 20) {
+            return wrong("segment_bytes", format!("{} is not a multiple of 1 MiB", self.segment_bytes));
+        }
+        if !self.intake_bytes.is_power_of_two() || !(64 << 10..=1 << 30).contains(&self.intake_bytes) {
+            let what = format!("{} is not a power of two between 64 KiB and 1 GiB", self.intake_bytes);
+            return wrong("intake_bytes", what);
+        }
+        if self.inflight_bytes_max < APPEND_BYTES_MAX as u64 {
+            let what = format!("{} is less than one append of {APPEND_BYTES_MAX}", self.inflight_bytes_max);
+            return wrong("inflight_bytes_max", what);
+        }
+        if !(4 << 10..=1 << 20).contains(&self.read_bytes_max) {
+            let what = format!("{} is not between 4 KiB and 1 MiB", self.read_bytes_max);
+            return wrong("read_bytes_max", what);
+        }
+        if self.retention_bytes == Some(0) {
+            return wrong("retention_bytes", "0 would keep nothing".to_owned());
+        }
+        let offered = self.engine.capabilities().send_paths;
+        match self.send {
+            Some(path) if !offered.contains(&path) && !offered.is_empty() => {
+                let why = format!("it cannot send by {path}; it can by {}", offered[0]);
+                Err(NodeError::Unavailable { engine: self.engine, why })
+            }
+            Some(path) => Ok(path),
+            None => Ok(offered.first().copied().unwrap_or(SendPath::Copy)),
+        }
+    }
+
+    /// Makes the directories, one for each shard, and asks whether the engine can run there.
+    fn prepare_dirs(&self) -> Result<Vec<PathBuf>, NodeError> {
+        if !self.engine.is_on_disk() {
+            return Ok(vec![self.dir.clone(); self.shards as usize]);
+        }
+        let failed = |source| NodeError::Io { action: "make the data directory", source };
+        fs::create_dir_all(&self.dir).map_err(failed)?;
+        if let Some(other) = self.made_with(&self.dir).filter(|shards| *shards != self.shards) {
+            let what = format!("{} was made with {other} shards, not with {}", self.dir.display(), self.shards);
+            return Err(NodeError::Config { key: "shards", what });
+        }
+        let dirs: Vec<PathBuf> = match self.shards {
+            1 => vec![self.dir.clone()],
+            several => (0..several).map(|shard| self.dir.join(format!("shard-{shard}"))).collect(),
+        };
+        for dir in &dirs {
+            fs::create_dir_all(dir).map_err(failed)?;
+        }
+        match self.engine.availability(&dirs[0]) {
+            Availability::Available => Ok(dirs),
+            Availability::Unavailable(why) => Err(NodeError::Unavailable { engine: self.engine, why }),
+        }
+    }
+
+    /// With how many shards a directory was made, as its folders show; `None` for an empty one.
+    fn made_with(&self, dir: &Path) -> Option<u32> {
+        let names =
+            fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let (mut shards, mut logs) = (0, false);
+        for name in names {
+            if name.strip_prefix("shard-").is_some_and(|number| number.parse::<u32>().is_ok()) {
+                shards += 1;
+            }
+            logs |= name.len() == 5 && name.bytes().all(|byte| byte.is_ascii_digit());
+        }
+        if shards > 0 { Some(shards) } else { logs.then_some(1) }
+    }
+
+    fn engine_config(&self, dir: PathBuf, send: SendPath) -> EngineConfig {
+        EngineConfig {
+            durable: self.durability == Durability::Durable,
+            segment_bytes: self.segment_bytes,
+            inflight_bytes_max: self.inflight_bytes_max,
+            index_interval_bytes: self.index_interval_bytes,
+            tail_cache_bytes: self.tail_cache_bytes,
+            helper_cpus: self.helper_cpus.clone(),
+            send,
+            ..EngineConfig::new(dir)
+        }
+    }
+
+    fn shard_config(&self, shard: u32, dir: &Path, send: SendPath) -> ShardConfig {
+        let partitions = (shard..self.partitions).step_by(self.shards as usize).collect();
+        ShardConfig {
+            durability: self.durability,
+            commit: self.commit,
+            send,
+            retention_bytes: self.retention_bytes,
+            dir: self.engine.is_on_disk().then(|| dir.to_path_buf()),
+            intake_poll: self.intake_poll,
+            consumers_max: self.consumers_max,
+            read_bytes_max: self.read_bytes_max,
+            ..ShardConfig::new(partitions)
+        }
     }
 }

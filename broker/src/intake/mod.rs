@@ -1,5 +1,28 @@
 //! The way in: batches from one producer's thread to one shard, and acknowledgements back, through memory that both
-//! share. No locks, no system call but the wake-up of a shard that sleeps.
+//! share. No locks, and no system call but the wake-up of a shard that sleeps.
+//!
+//! The producer encodes each batch in place ([`Producer::reserve`], [`Producer::publish`]); one [`Producer::flush`] then makes
+//! any number of them visible with one store, and rings the shard's doorbell, which costs a system call only while the shard
+//! sleeps. The shard walks over what it sees ([`Intake::frames`]) and gives the room back ([`Intake::advance`]) once the
+//! engine has copied it. Back-pressure is the ring being full: [`Producer::reserve`] says so and nothing is lost.
+
+mod acks;
+mod frames;
+mod sync;
+mod wake;
+
+pub use frames::{Frame, Frames, Gauge};
+
+use std::{collections::VecDeque, io};
+pub(crate) use wake::Bell;
+use wake::Doorbell;
+
+/// What makes published batches visible by itself, without a [`Producer::flush`].
+const HIDDEN_FRAMES_MAX: u32 = 64;
+/// See [`HIDDEN_FRAMES_MAX`].
+const HIDDEN_BYTES_MAX: u64 = 256 << 10;
+/// Acknowledgements that can be on their way back; more wait at the shard, which takes no new batches then.
+const ACKS_MAX: usize = if cfg!(loom) { 2 } else { 8192 };
 
 /// An acknowledgement: the next `batches` submissions of `partition`, in the order in which they were published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,58 +42,196 @@ pub struct Ack {
 pub enum Outcome {
     /// Kept, as the durability promises.
     Kept,
-    /// Refused: not a valid batch, larger than a segment, or for a partition that does not live on this shard.
+    /// Refused: not a valid batch, not the records that the producer counted, larger than a segment, or for a partition that
+    /// does not live on this shard.
     Refused,
     /// The log is poisoned by a failed write or flush: it is unknown whether this is kept.
     Poisoned,
 }
 
+/// Makes an intake of `bytes`, a power of two from 1 KiB to 1 GiB. Fails when the system has no descriptor for the doorbell.
+pub fn channel(bytes: usize) -> io::Result<(Producer, Intake, AckSender)> {
+    let (bell, doorbell) = wake::doorbell()?;
+    let (writer, reader, gauge) = frames::ring(bytes);
+    let (ack_writer, ack_reader) = acks::ring(ACKS_MAX);
+    let producer =
+        Producer { frames: writer, acks: ack_reader, bell: bell.clone(), gauge: gauge.clone(), hidden_frames: 0 };
+    let intake = Intake { frames: reader, doorbell, bell, gauge };
+    Ok((producer, intake, AckSender { ring: ack_writer, waiting: VecDeque::new(), sent: 0 }))
+}
+
 /// The producer's end. One thread at a time.
 pub struct Producer {
-    _private: (),
+    frames: frames::Writer,
+    acks: acks::Reader,
+    bell: Bell,
+    gauge: Gauge,
+    hidden_frames: u32,
 }
 
 impl Producer {
-    /// Room for one batch of `bytes`, in place: encode it there, then [`Self::publish`]. `None`: the intake is full; what
-    /// the shard has not taken stays, nothing is overwritten. A reservation that is not published is forgotten at the next one.
+    /// Room for one batch of `bytes`, in place: encode it there, then [`Self::publish`]. `None`: the intake is full (and
+    /// everything published is visible); nothing is overwritten. A reservation that is not published is forgotten at the
+    /// next one. The bytes hold whatever lay there before.
     ///
     /// # Panics
     /// When `bytes` is more than [`Self::frame_bytes_max`].
-    pub fn reserve(&mut self, _bytes: usize) -> Option<&mut [u8]> {
-        todo!()
+    #[inline]
+    pub fn reserve(&mut self, bytes: usize) -> Option<&mut [u8]> {
+        if !self.frames.fits(bytes) {
+            self.flush();
+            return None;
+        }
+        Some(self.frames.reserve(bytes))
     }
 
-    /// Hands over what was reserved last: a batch of `records` records of `partition`. The shard need not see it before the next
-    /// [`Self::flush`]; every 64 batches or 256 KiB this happens by itself.
-    pub fn publish(&mut self, _partition: u32, _records: u32) {
-        todo!()
+    /// Hands over what was reserved last: a batch of `records` records of `partition`. The shard need not see it before the
+    /// next [`Self::flush`]; every 64 batches or 256 KiB this happens by itself.
+    ///
+    /// # Panics
+    /// When nothing is reserved.
+    #[inline]
+    pub fn publish(&mut self, partition: u32, records: u32) {
+        self.frames.commit(partition, records);
+        self.hidden_frames += 1;
+        if self.hidden_frames >= HIDDEN_FRAMES_MAX || self.frames.hidden_bytes() >= HIDDEN_BYTES_MAX {
+            self.flush();
+        }
     }
 
     /// Makes everything published visible to the shard, and wakes it if it sleeps: one store, at most one system call.
+    #[inline]
     pub fn flush(&mut self) {
-        todo!()
+        self.hidden_frames = 0;
+        if self.frames.show() {
+            self.bell.ring();
+        }
     }
 
-    /// Calls `each` for every acknowledgement that has arrived, in order; returns how many. Never waits.
-    pub fn acks(&mut self, _each: impl FnMut(Ack)) -> usize {
-        todo!()
+    /// Calls `each` for every acknowledgement that has arrived, in order; returns how many. Never waits. Each carries the
+    /// time at which the shard gave it, so a producer may look as seldom as it likes, as long as it looks: a shard that has
+    /// 8,192 acknowledgements on their way takes nothing new.
+    pub fn acks(&mut self, each: impl FnMut(Ack)) -> usize {
+        let (arrived, shard_waits) = self.acks.drain(each);
+        if shard_waits {
+            self.bell.ring();
+        }
+        arrived
     }
 
     /// The largest batch that can ever be reserved, in bytes.
     #[must_use]
     pub fn frame_bytes_max(&self) -> usize {
-        todo!()
+        self.frames.frame_bytes_max()
     }
 
-    /// Bytes published and not yet taken by the shard, with their frames.
+    /// Bytes visible to the shard that it has not taken, with their frames.
     #[must_use]
     pub fn backlog_bytes(&self) -> u64 {
-        todo!()
+        self.gauge.backlog_bytes()
+    }
+}
+
+/// The shard's end of the way in.
+pub struct Intake {
+    frames: frames::Reader,
+    doorbell: Doorbell,
+    bell: Bell,
+    gauge: Gauge,
+}
+
+impl Intake {
+    /// Looks whether there are frames. What was seen stays until [`Self::advance`].
+    #[inline]
+    pub fn look(&mut self) -> bool {
+        self.frames.look()
     }
 
-    /// Times that the shard was woken by a system call.
+    /// The frames that [`Self::look`] saw, oldest first.
     #[must_use]
-    pub fn wakes(&self) -> u64 {
-        todo!()
+    pub fn frames(&self) -> Frames<'_> {
+        self.frames.frames()
+    }
+
+    /// Gives back the room of all frames before `to`, a position of [`Frames::position`].
+    ///
+    /// # Panics
+    /// When `to` lies outside what was seen.
+    pub fn advance(&mut self, to: u64) {
+        self.frames.advance(to);
+    }
+
+    /// Waits until there are frames or `also` is true. It is looked at again each time the bell rings: see [`Self::bell`].
+    #[cfg(not(loom))]
+    pub async fn wait(&mut self, ring: &shard_ring::Ring, mut also: impl FnMut() -> bool) -> io::Result<()> {
+        let frames = &mut self.frames;
+        self.doorbell.wait_until(ring, || (frames.look() || also()).then_some(())).await
+    }
+
+    /// Waits until `found` is true, whatever there may be to take.
+    #[cfg(not(loom))]
+    pub async fn wait_for(&mut self, ring: &shard_ring::Ring, mut found: impl FnMut() -> bool) -> io::Result<()> {
+        self.doorbell.wait_until(ring, || found().then_some(())).await
+    }
+
+    /// [`Self::wait`] and [`Self::wait_for`] of the model: the thread sleeps.
+    #[cfg(loom)]
+    pub fn wait(&mut self, for_frames: bool, mut also: impl FnMut() -> bool) {
+        let frames = &mut self.frames;
+        self.doorbell.wait_until(|| ((for_frames && frames.look()) || also()).then_some(()));
+    }
+
+    /// Another hand on this shard's bell.
+    #[must_use]
+    pub fn bell(&self) -> Bell {
+        self.bell.clone()
+    }
+
+    /// How full the intake is, from any thread.
+    #[must_use]
+    pub fn gauge(&self) -> Gauge {
+        self.gauge.clone()
+    }
+}
+
+/// The shard's end of the way back. What finds no room waits here, in order.
+pub struct AckSender {
+    ring: acks::Writer,
+    waiting: VecDeque<Ack>,
+    sent: u64,
+}
+
+impl AckSender {
+    /// Sends an acknowledgement, or keeps it until there is room.
+    pub fn send(&mut self, ack: Ack) {
+        self.sent += 1;
+        if !self.waiting.is_empty() || !self.ring.push(ack) {
+            self.waiting.push_back(ack);
+        }
+    }
+
+    /// Sends what waits, as far as there is room. While this is false nothing new should be taken in: the bell rings when the
+    /// producer has made room.
+    pub fn clear(&mut self) -> bool {
+        loop {
+            while let Some(&ack) = self.waiting.front() {
+                if !self.ring.push(ack) {
+                    break;
+                }
+                self.waiting.pop_front();
+            }
+            if self.waiting.is_empty() {
+                return true;
+            }
+            if self.ring.ask_for_room() {
+                return false;
+            }
+        }
+    }
+
+    /// Acknowledgements sent or waiting, since the intake was made.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent
     }
 }

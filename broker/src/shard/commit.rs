@@ -1,0 +1,269 @@
+//! Group commit: who commits what, and when. A flush group is what one flush makes durable together; each has as many
+//! committers as commits may run at once, and a committer takes whatever was appended since the last one took.
+
+use super::{Core, Phase};
+use crate::{CommitPolicy, Durability, ShardState};
+use futures_lite::future::or;
+use log_api::{CommitError, FlushGroup, Level, LogEngine};
+use shard_ring::{Event, sleep};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+pub(super) struct Group {
+    pub(super) id: FlushGroup,
+    /// Its partitions, by index on the shard.
+    members: Vec<usize>,
+    /// Members that were appended to since the last commit was submitted.
+    dirty: RefCell<Vec<usize>>,
+    /// Messages in them.
+    messages: Cell<u64>,
+    /// When the first of them was appended; kept only for a policy that needs it.
+    first: Cell<Option<Instant>>,
+    /// Commits running.
+    running: Cell<u32>,
+    /// Appended to since the last durable commit of the interval.
+    unsynced: Cell<bool>,
+    failed: Cell<bool>,
+    /// Committers that have nothing to do, and how to wake each.
+    idle: RefCell<Vec<usize>>,
+    bells: Vec<Event>,
+    /// Ends a linger: the engine has no room for more.
+    hurry: Event,
+    /// Notified when a commit has ended.
+    ended: Event,
+}
+
+impl Group {
+    pub(super) fn new(id: FlushGroup, policy: CommitPolicy) -> Self {
+        let committers = match policy {
+            CommitPolicy::Inflight(n) => n,
+            CommitPolicy::Linger(_) | CommitPolicy::Each => 1,
+        };
+        Self {
+            id,
+            members: Vec::new(),
+            dirty: RefCell::new(Vec::new()),
+            messages: Cell::new(0),
+            first: Cell::new(None),
+            running: Cell::new(0),
+            unsynced: Cell::new(false),
+            failed: Cell::new(false),
+            idle: RefCell::new(Vec::with_capacity(committers as usize)),
+            bells: (0..committers).map(|_| Event::new()).collect(),
+            hurry: Event::new(),
+            ended: Event::new(),
+        }
+    }
+
+    /// Commits that may run at once.
+    pub(super) fn committers(&self) -> usize {
+        self.bells.len()
+    }
+
+    pub(super) fn add(&mut self, partition: usize) {
+        self.members.push(partition);
+        self.dirty.get_mut().reserve(self.members.len());
+    }
+
+    /// Nothing is appended and not committed, and no commit runs.
+    pub(super) fn is_clean(&self) -> bool {
+        self.running.get() == 0 && self.dirty.borrow().is_empty()
+    }
+
+    pub(super) fn ended(&self) -> &Event {
+        &self.ended
+    }
+
+    pub(super) fn hurry(&self) {
+        self.hurry.notify_all();
+    }
+
+    pub(super) fn wake_all(&self) {
+        self.bells.iter().for_each(Event::notify_all);
+        self.hurry();
+    }
+}
+
+impl<E: LogEngine> Core<E> {
+    /// What producers wait for.
+    pub(super) fn level(&self) -> Level {
+        match self.config.durability {
+            Durability::Durable => Level::Durable,
+            Durability::Interval(_) | Durability::None => Level::Placed,
+        }
+    }
+
+    /// `partition` was appended to: its group has something to commit.
+    pub(super) fn dirtied(&self, partition: usize, messages: u64) {
+        let member = &self.partitions[partition];
+        let group = &self.groups[member.group];
+        group.messages.set(group.messages.get() + messages);
+        if !group.unsynced.replace(true) && matches!(self.config.durability, Durability::Interval(_)) {
+            self.unsynced.notify_all();
+        }
+        if member.listed.replace(true) {
+            return;
+        }
+        let first = {
+            let mut dirty = group.dirty.borrow_mut();
+            dirty.push(partition);
+            dirty.len() == 1
+        };
+        if !first {
+            return;
+        }
+        if matches!(self.config.commit, CommitPolicy::Linger(_)) {
+            group.first.set(Some(Instant::now()));
+        }
+        if let Some(committer) = group.idle.borrow_mut().pop() {
+            group.bells[committer].notify_all();
+        }
+    }
+
+    /// One committer of a group, until the shard stops.
+    pub(super) async fn committer(self: Rc<Self>, group: usize, committer: usize) {
+        let this = &*self;
+        let group = &this.groups[group];
+        let mut taken = Vec::with_capacity(group.members.len());
+        loop {
+            let bell = group.bells[committer].wait();
+            if group.dirty.borrow().is_empty() {
+                if this.phase.get() >= Phase::Consumers {
+                    return;
+                }
+                group.idle.borrow_mut().push(committer);
+                bell.await;
+                group.idle.borrow_mut().retain(|idle| *idle != committer);
+                continue;
+            }
+            if let CommitPolicy::Linger(linger) = this.config.commit {
+                this.linger(group, linger).await;
+            }
+            this.submit(group, &mut taken);
+            this.commit(group).await;
+            group.running.set(group.running.get() - 1);
+            this.committed(group, &mut taken);
+        }
+    }
+
+    /// Waits until the first append is `linger` old; shorter when the engine has no room for more or the shard stops.
+    async fn linger(&self, group: &Group, linger: Duration) {
+        let hurry = group.hurry.wait();
+        let age = group.first.get().map_or(linger, |first| first.elapsed());
+        if age < linger && self.phase.get() == Phase::Running {
+            or(sleep(linger - age), hurry).await;
+        }
+    }
+
+    /// Takes the list of what is to be committed: what is appended from now on is the next commit's.
+    fn submit(&self, group: &Group, taken: &mut Vec<usize>) {
+        debug_assert!(taken.is_empty(), "the last commit's list was used up");
+        std::mem::swap(taken, &mut *group.dirty.borrow_mut());
+        for &member in &*taken {
+            let partition = &self.partitions[member];
+            partition.listed.set(false);
+            partition.submitted.set(partition.end.get());
+        }
+        group.first.set(None);
+        group.running.set(group.running.get() + 1);
+        let messages = group.messages.take();
+        self.counts.commits.set(self.counts.commits.get() + 1);
+        self.counts.commit_messages.set(self.counts.commit_messages.get() + messages);
+        self.counts.commit_messages_max.set(self.counts.commit_messages_max.get().max(messages));
+    }
+
+    /// One commit, tried again while the disk is full.
+    async fn commit(&self, group: &Group) {
+        loop {
+            match self.engine.commit(&[group.id], self.level()).await {
+                Ok(()) => {
+                    self.live.commits.add(1);
+                    self.has_room();
+                    return;
+                }
+                Err(CommitError::Full) if self.phase.get() < Phase::Consumers => {
+                    self.counts.full_waits.set(self.counts.full_waits.get() + 1);
+                    self.set_state(ShardState::Full);
+                    let log = self.partitions[group.members[0]].log;
+                    or(self.engine.room(log, 1), self.until(Phase::Consumers)).await;
+                }
+                Err(CommitError::Full) => return,
+                Err(error) => {
+                    self.fail(error.to_string());
+                    group.failed.set(true);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A commit has ended: answers what it decided.
+    fn committed(&self, group: &Group, taken: &mut Vec<usize>) {
+        if group.failed.get() {
+            taken.clear();
+            // An earlier commit may still come through, and its messages be kept.
+            if group.running.get() == 0 {
+                self.poison(group);
+            }
+        } else {
+            taken.drain(..).for_each(|member| self.settle(member));
+        }
+        group.ended.notify_all();
+        self.ended.notify_all();
+    }
+
+    /// A group's log is poisoned and none of its commits runs: answers everything that waits, and what will come.
+    pub(super) fn poison(&self, group: &Group) {
+        group.failed.set(true);
+        for &member in &group.members {
+            self.partitions[member].poisoned.set(true);
+            self.settle(member);
+        }
+    }
+
+    /// A log refused an append as poisoned. Where a commit runs or is due, its end answers; else this does.
+    pub(super) fn append_poisoned(&self, partition: usize) {
+        let group = &self.groups[self.partitions[partition].group];
+        self.fail(format!("{} is poisoned", self.partitions[partition].log));
+        if group.is_clean() {
+            self.poison(group);
+        }
+    }
+
+    /// Makes durable, each time an interval has passed, what was appended meanwhile. No timer runs while nothing is.
+    pub(super) async fn interval(self: Rc<Self>, interval: Duration) {
+        let this = &*self;
+        let mut groups = Vec::with_capacity(this.groups.len());
+        loop {
+            let unsynced = this.unsynced.wait();
+            if this.phase.get() >= Phase::Consumers {
+                return;
+            }
+            if !this.groups.iter().any(|group| group.unsynced.get()) {
+                or(unsynced, this.until(Phase::Consumers)).await;
+                continue;
+            }
+            or(sleep(interval), this.until(Phase::Consumers)).await;
+            groups.clear();
+            groups.extend(this.groups.iter().filter(|group| group.unsynced.take()).map(|group| group.id));
+            this.counts.interval_commits.set(this.counts.interval_commits.get() + 1);
+            match this.engine.commit(&groups, Level::Durable).await {
+                Ok(()) => this.has_room(),
+                Err(CommitError::Full) => {
+                    this.groups.iter().filter(|group| groups.contains(&group.id)).for_each(|g| g.unsynced.set(true));
+                    this.set_state(ShardState::Full);
+                }
+                Err(error) => {
+                    // The engine poisons the logs that failed; their next append or commit says so.
+                    this.fail(error.to_string());
+                    for group in this.groups.iter().filter(|group| groups.contains(&group.id) && group.is_clean()) {
+                        this.poison(group);
+                    }
+                }
+            }
+        }
+    }
+}
