@@ -15,13 +15,14 @@
 //! What never does: log formats, segments, engines, protocols, policies of when to flush or how much to send. The ring checks
 //! nothing but the system's answer; what a short count means is its caller's affair.
 
-#![allow(dead_code)]
 mod doorbell_protocol;
 
-pub use doorbell_protocol::Asleep;
+pub use doorbell_protocol::Latch;
 
 #[cfg(not(loom))]
 mod buffer;
+#[cfg(not(loom))]
+mod core;
 #[cfg(not(loom))]
 mod counters;
 #[cfg(not(loom))]
@@ -35,13 +36,27 @@ mod file;
 #[cfg(not(loom))]
 mod helper;
 #[cfg(not(loom))]
+mod kernel;
+#[cfg(not(loom))]
 mod op;
+#[cfg(not(loom))]
+mod prepared;
+#[cfg(not(loom))]
+mod provided;
+#[cfg(not(loom))]
+mod pump;
+#[cfg(not(loom))]
+mod receive;
 #[cfg(not(loom))]
 mod ring;
 #[cfg(not(loom))]
 mod slab;
 #[cfg(not(loom))]
 mod socket;
+#[cfg(not(loom))]
+mod table;
+#[cfg(not(loom))]
+mod tasks;
 
 #[cfg(not(loom))]
 pub use {
@@ -52,8 +67,9 @@ pub use {
     executor::{ExecutorConfig, ExecutorHandle, block_on, sleep, spawn_executor, spawn_local, yield_now},
     file::{RingFile, Sync},
     helper::Helper,
-    op::Op,
+    op::{Op, Outcome},
+    receive::{Receive, Received},
     ring::{Ring, RingConfig},
     slab::{Block, Slab, Slice},
-    socket::{Receive, Received, RingSocket},
+    socket::RingSocket,
 };

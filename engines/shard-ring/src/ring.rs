@@ -1,70 +1,145 @@
-//! The ring (signatures first).
-use crate::{*, file::Sync};
-use std::{io, ops::Range, os::fd::{AsFd, OwnedFd}, rc::Rc, time::Duration, net::TcpListener};
-/// A ring.
+//! The ring: what it is made of, and the operations that are about no file or socket.
+
+use crate::{Op, RingCounters, Slab, core::Core, pump, table::Held};
+use crate::{kernel::Pinned, prepared::Prepared};
+use io_uring::types::Timespec;
+use std::{
+    fmt, io,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+    rc::Rc,
+    time::Duration,
+};
+
+/// A shard's ring. Clones are the same ring; it belongs to the thread of its executor.
+///
+/// # Slots
+/// Each operation has a slot that owns what the kernel uses (buffer and descriptor) until the completion, whatever becomes of the future. Of
+/// the operations that end by themselves (reads, writes, flushes) at most [`RingConfig::slots`] are with the kernel;
+/// more wait in line, first come first served: that is the back-pressure. Operations that may last (accept, poll, sleep, send, receive)
+/// take none of these slots: a socket has at most one send and one receive, a task awaits its own.
+///
+/// # Turns
+/// Operations are pushed when they are made. A pump task enters the kernel once for all that a turn's tasks pushed. It sleeps only
+/// after an enter that brought no completion: on the ring's eventfd while anything is in flight, on a plain waker else.
+///
+/// # Lost wake-ups
+/// glommio can park with runnable tasks (glommio/glommio#53). So a heartbeat ticks every [`RingConfig::heartbeat`] while anything is in
+/// flight, and stops when nothing is. A *rescue* is counted when glommio's reactor fires a tick at a moment when the pump was woken more
+/// than a tenth of the heartbeat ago and has not run since: the reactor looks at its timers only between runs of the tasks, so the
+/// executor must have slept on a runnable pump (or a task kept the core beyond the preempt timer of 100 ms, which is a stall as well).
+/// The preempt timer is left at 100 ms, where such a park was never seen.
 #[derive(Clone)]
-pub struct Ring(Rc<()>);
+pub struct Ring(Rc<Core>);
+
+/// The tasks that keep a ring going.
+pub(crate) struct RingTasks {
+    pump: glommio::Task<()>,
+    hearts: [glommio::Task<()>; 2],
+}
+
 /// What a ring is made of.
 #[derive(Clone, Debug)]
 pub struct RingConfig {
-    /// Entries of the submission queue: pushed between two enters.
+    /// Entries of the submission queue: what one enter submits at most.
     pub entries: u32,
-    /// Operations in flight at most; more wait in line.
+    /// Reads, writes and flushes that are with the kernel at once; more wait in line.
     pub slots: u32,
-    /// Provided buffers for receives, a power of two.
+    /// Buffers for receives, a power of two. All connections share them.
     pub provided_buffers: u16,
-    /// Bytes of one provided buffer.
+    /// Bytes of one such buffer: 64 KiB and more for large requests, or each arrives in many completions.
     pub provided_buffer_bytes: u32,
-    /// Cores of the ring's kernel workers; empty: not set.
+    /// The cores of the ring's kernel workers (buffered writes, flushes); empty: where the shard's thread may run.
     pub worker_cpus: Vec<usize>,
     /// How often the heartbeat ticks while anything is in flight.
     pub heartbeat: Duration,
 }
-impl Default for RingConfig { fn default() -> Self { Self { entries: 256, slots: 1024, provided_buffers: 256, provided_buffer_bytes: 16 << 10, worker_cpus: Vec::new(), heartbeat: Duration::from_millis(10) } } }
-#[allow(unused_variables)]
+
+impl Default for RingConfig {
+    fn default() -> Self {
+        Self {
+            entries: 256,
+            slots: 1024,
+            provided_buffers: 256,
+            provided_buffer_bytes: 16 << 10,
+            worker_cpus: Vec::new(),
+            heartbeat: Duration::from_millis(10),
+        }
+    }
+}
+
 impl Ring {
-    /// Takes a file.
-    pub fn adopt(&self, file: std::fs::File) -> RingFile { todo!() }
-    /// Takes a socket (connected; made non-blocking, no delay).
-    pub fn adopt_socket(&self, socket: OwnedFd) -> io::Result<RingSocket> { todo!() }
-    /// Registers blocks: how many.
-    pub fn register_slab(&self, slab: &Slab) -> usize { todo!() }
-    /// Counts.
-    pub fn counters(&self) -> &RingCounters { todo!() }
-    /// Writes.
-    pub fn write(&self, file: &RingFile, from: Slice, at: u64, sync: Sync) -> Op<u32> { todo!() }
-    /// Writes all of it.
-    pub async fn write_all(&self, file: &RingFile, from: Slice, at: u64, sync: Sync) -> io::Result<()> { todo!() }
-    /// Reads at most `bytes` into the block's unfilled part.
-    pub fn read(&self, file: &RingFile, into: Block, bytes: u32, at: u64) -> Op<u32> { todo!() }
-    /// Reads until `bytes` are there or the file ends; how many.
-    pub async fn read_all(&self, file: &RingFile, into: &Block, bytes: u32, at: u64) -> io::Result<u32> { todo!() }
-    /// fsync or fdatasync.
-    pub fn fsync(&self, file: &RingFile, data_only: bool) -> Op<()> { todo!() }
-    /// sync_file_range(2).
-    pub fn sync_file_range(&self, file: &RingFile, range: Range<u64>, flags: u32) -> Op<()> { todo!() }
-    /// fallocate(2).
-    pub fn fallocate(&self, file: &RingFile, mode: i32, range: Range<u64>) -> Op<()> { todo!() }
-    /// Readiness.
-    pub fn poll(&self, fd: &impl AsFd, events: u32) -> Op<u32> { todo!() }
-    /// Nothing.
-    pub fn nop(&self) -> Op<()> { todo!() }
-    /// Accepts.
-    pub fn accept(&self, listener: &Rc<TcpListener>) -> Op<OwnedFd> { todo!() }
-    /// Receives.
-    pub fn receive(&self, socket: &RingSocket) -> Receive { todo!() }
-    /// Sends.
-    pub fn send(&self, socket: &RingSocket, bytes: impl Into<Buffer>) -> Op<u32> { todo!(); }
-    /// Sends all.
-    pub async fn send_all(&self, socket: &RingSocket, bytes: impl Into<Buffer>) -> io::Result<()> { todo!(); }
-    /// Sends several.
-    pub fn send_vectored(&self, socket: &RingSocket, parts: Vec<Buffer>) -> Op<u32> { todo!(); }
-    /// Sends all of several.
-    pub async fn send_all_vectored(&self, socket: &RingSocket, parts: Vec<Buffer>) -> io::Result<()> { todo!(); }
-    /// POLLOUT.
-    pub async fn writable(&self, socket: &RingSocket) -> io::Result<()> { todo!() }
-    /// sendfile(2); how many bytes were sent: the whole range.
-    pub async fn sendfile(&self, socket: &RingSocket, file: &std::fs::File, range: Range<u64>) -> io::Result<u64> { todo!() }
-    /// Cancel, drain, close.
-    pub async fn close(&self, socket: RingSocket) { todo!() }
+    /// Makes the ring and starts its tasks, on the executor of this thread.
+    pub(crate) fn start(config: &RingConfig) -> io::Result<(Self, RingTasks)> {
+        let (core, signal) = Core::new(config)?;
+        let pump = glommio::spawn_local(pump::run(core.clone(), signal));
+        let hearts = [0, 1].map(|heart| glommio::spawn_local(pump::heart(core.clone(), config.heartbeat * heart)));
+        Ok((Self(core), RingTasks { pump, hearts }))
+    }
+
+    pub(crate) fn core(&self) -> &Rc<Core> {
+        &self.0
+    }
+
+    /// Awaits or cancels all that is in flight, then ends the ring's tasks.
+    pub(crate) async fn shut_down(self, tasks: RingTasks) {
+        self.0.drain().await;
+        self.0.pump.stop();
+        tasks.pump.await;
+        for heart in tasks.hearts {
+            heart.cancel().await;
+        }
+    }
+
+    /// What the ring has done so far.
+    pub fn counters(&self) -> &RingCounters {
+        &self.0.counters
+    }
+
+    /// Reads, writes and flushes that are with the kernel, and those in line for a slot.
+    pub fn in_flight(&self) -> (u32, usize) {
+        self.0.slots()
+    }
+
+    /// Registers as many of the slab's blocks, from the first, as the limit of locked memory allows, and says how many: 0 is possible, and
+    /// only slower. A slab is registered once.
+    pub fn register_slab(&self, slab: &Slab) -> usize {
+        self.0.register_slab(slab)
+    }
+
+    /// Waits for events of poll(2) on a descriptor; resolves to the events that came. Keep the descriptor open meanwhile.
+    pub fn poll(&self, descriptor: &impl AsFd, events: u32) -> Op<u32> {
+        self.0.start(Prepared::poll(descriptor.as_fd().as_raw_fd(), events))
+    }
+
+    /// Does nothing, through the kernel.
+    pub fn nop(&self) -> Op<()> {
+        self.0.start(Prepared::nop())
+    }
+
+    /// Resolves when `duration` is over.
+    pub(crate) async fn timeout(&self, duration: Duration) {
+        let time = Timespec::from(duration);
+        let mut kept = self.0.times.borrow_mut().pop().unwrap_or_else(|| Pinned::new(Timespec::new()));
+        kept.with(|kept| *kept = time);
+        // The kernel answers ETIME; anything else (the ring shuts down) ends the sleep early.
+        let _ended: io::Result<()> = self.0.start(Prepared::timeout(kept)).await;
+    }
+
+    /// Resolves when the eventfd is rung, which clears it.
+    pub(crate) fn await_signal(&self, signal: &Rc<OwnedFd>) -> Op<u32> {
+        let count = self.0.signals.borrow_mut().pop().unwrap_or_else(|| Pinned::new(0));
+        self.0.start(Prepared::await_signal(signal, count))
+    }
+
+    /// Gives back what a finished operation owned.
+    pub(crate) fn keep(&self, held: Held) {
+        self.0.keep(held);
+    }
+}
+
+impl fmt::Debug for Ring {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (slots, waiting) = self.in_flight();
+        write!(formatter, "Ring({} outstanding, {slots} slots used, {waiting} in line)", self.0.outstanding())
+    }
 }

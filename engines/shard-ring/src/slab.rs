@@ -42,7 +42,9 @@ impl Slab {
     pub fn new(block_bytes: usize, blocks: usize) -> io::Result<Self> {
         let total = block_bytes.checked_mul(blocks).filter(|total| *total > 0 && block_bytes.is_multiple_of(4096));
         let (Some(total), Ok(blocks)) = (total, u32::try_from(blocks)) else {
-            let what = format!("a slab of {blocks} blocks of {block_bytes} bytes: want at least one, of a multiple of 4096 bytes");
+            let what = format!(
+                "a slab of {blocks} blocks of {block_bytes} bytes: want at least one, of a multiple of 4096 bytes"
+            );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         };
         use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
@@ -89,6 +91,11 @@ impl Slab {
         self.0.block_bytes
     }
 
+    /// Whether the block is one of this slab's.
+    pub fn owns(&self, block: &Block) -> bool {
+        Rc::ptr_eq(&self.0, &block.slab)
+    }
+
     /// Notified each time a block comes back.
     pub fn freed(&self) -> &Event {
         &self.0.freed
@@ -109,7 +116,13 @@ impl Slab {
 
 impl fmt::Debug for Slab {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Slab({} of {} blocks of {} bytes free)", self.free_blocks(), self.blocks(), self.block_bytes())
+        write!(
+            formatter,
+            "Slab({} of {} blocks of {} bytes free)",
+            self.free_blocks(),
+            self.blocks(),
+            self.block_bytes()
+        )
     }
 }
 
@@ -188,13 +201,22 @@ impl Block {
     /// # Panics
     /// If the range ends behind [`filled`](Block::filled), or before it starts.
     pub fn slice(&self, range: Range<usize>) -> Slice {
-        assert!(range.start <= range.end && range.end <= self.filled(), "slice {range:?} of {} filled bytes", self.filled());
+        assert!(
+            range.start <= range.end && range.end <= self.filled(),
+            "slice {range:?} of {} filled bytes",
+            self.filled()
+        );
         Slice { block: self.clone(), start: range.start, end: range.end }
     }
 
     /// Whether both are handles of the same block.
     pub fn is(&self, other: &Block) -> bool {
         Rc::ptr_eq(&self.slab, &other.slab) && self.index == other.index
+    }
+
+    /// Which block of its slab it is, from 0.
+    pub fn index(&self) -> usize {
+        self.index as usize
     }
 
     /// Whether the ring can use the block without mapping its pages for each operation.

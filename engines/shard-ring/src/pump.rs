@@ -1,0 +1,263 @@
+//! The tasks that keep a ring going: the pump enters and reaps, the heartbeat sees to it that the executor comes back.
+
+use crate::{Event, core::Core};
+use glommio::{
+    io::{PollState, PollableFd},
+    timer::Timer,
+};
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    os::fd::OwnedFd,
+    pin::pin,
+    rc::Rc,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::{Duration, Instant},
+};
+
+/// What the rest of the ring knows of its tasks.
+pub(crate) struct Pump {
+    /// Entries were pushed since the last enter.
+    dirty: Cell<bool>,
+    /// The pump sleeps; wake this.
+    parked: RefCell<Option<Waker>>,
+    stopping: Cell<bool>,
+    /// The hearts rest: nothing is in flight.
+    resting: Cell<u32>,
+    beat: Event,
+    /// Something was pushed or completed since the last beat.
+    active: Cell<bool>,
+    watch: Arc<Watch>,
+    heartbeat: Duration,
+}
+
+impl Pump {
+    pub(crate) fn new(heartbeat: Duration) -> Self {
+        Self {
+            dirty: Cell::new(false),
+            parked: RefCell::new(None),
+            stopping: Cell::new(false),
+            resting: Cell::new(0),
+            beat: Event::new(),
+            active: Cell::new(false),
+            watch: Arc::new(Watch::new(heartbeat)),
+            heartbeat,
+        }
+    }
+
+    /// Entries were pushed: see to it that an enter follows in this turn.
+    pub(crate) fn kick(&self) {
+        self.active.set(true);
+        if self.dirty.replace(true) {
+            return;
+        }
+        if let Some(parked) = self.parked.borrow_mut().take() {
+            parked.wake();
+        }
+        if self.resting.get() > 0 {
+            self.beat.notify_all();
+        }
+    }
+
+    /// Ends the tasks. Nothing may be outstanding.
+    pub(crate) fn stop(&self) {
+        self.stopping.set(true);
+        if let Some(parked) = self.parked.borrow_mut().take() {
+            parked.wake();
+        }
+        self.beat.notify_all();
+    }
+}
+
+/// Enters once a turn while there is something to do, and sleeps only after an enter that brought no completion: one enter runs about
+/// 20 deferred completions, and nothing signals the rest (axboe/liburing#1474).
+///
+/// The eventfd is told of completions only when the pump may sleep after this enter: in a busy stretch nobody needs the signal. It
+/// is read before such an enter, not after a wake-up, so that what that enter reaps leaves no stale signal.
+pub(crate) async fn run(core: Rc<Core>, signal: OwnedFd) {
+    let Ok(signal) = PollableFd::new(signal) else { unreachable!("glommio only notes the descriptor") };
+    let mut readiness = PollState::default();
+    let pump = &core.pump;
+    let mut state = Signal { came: false, may_be_set: false, inline: false };
+    loop {
+        let submits = core.has_unsubmitted();
+        pump.dirty.set(false);
+        // An enter after a signal brings completions. One that submits brings some if the last did: sends to sockets that can be written
+        // complete at once, work for files later. A wrong guess costs one more enter.
+        let may_sleep = !state.came && !(submits && state.inline);
+        state.came = false;
+        if may_sleep && state.may_be_set {
+            core.count(&core.counters.eventfd_reads);
+            // Nothing there is fine: the descriptor does not block.
+            let _ = rustix::io::read(signal.get_ref(), &mut [0; 8]);
+            state.may_be_set = false;
+        }
+        let brought = core.turn(may_sleep);
+        if brought > 0 {
+            pump.active.set(true);
+            state.may_be_set |= may_sleep;
+        }
+        if submits {
+            state.inline = brought > 0;
+        }
+        if brought > 0 || core.has_unsubmitted() || !may_sleep {
+            // Those that were woken run first, and what they push goes out with one enter.
+            futures_lite::future::yield_now().await;
+            continue;
+        }
+        if pump.stopping.get() && core.outstanding() == 0 {
+            return;
+        }
+        if core.outstanding() > 0 {
+            core.counters.sleeps.add(1);
+        }
+        state.came = poll_fn(|context| {
+            let waker = pump.watch.wrap(context.waker());
+            if pump.dirty.get() || pump.stopping.get() {
+                return Poll::Ready(false);
+            }
+            if core.outstanding() > 0 {
+                let mut watched = Context::from_waker(&waker);
+                if signal.poll_readable(&mut watched, &mut readiness).is_ready() {
+                    return Poll::Ready(true);
+                }
+            }
+            *pump.parked.borrow_mut() = Some(waker);
+            Poll::Pending
+        })
+        .await;
+        pump.watch.ran();
+        pump.parked.borrow_mut().take();
+        state.may_be_set |= state.came;
+    }
+}
+
+/// What the pump knows of the eventfd.
+struct Signal {
+    /// It has just ended the pump's sleep.
+    came: bool,
+    /// It may have been rung since it was last read.
+    may_be_set: bool,
+    /// The last enter that submitted something brought completions at once.
+    inline: bool,
+}
+
+/// Keeps a timer of glommio's running while anything is in flight, so that an executor that parked with runnable tasks comes back
+/// (glommio/glommio#53). Two hearts beat alternately: a heart whose own wake-up was lost still has the other.
+pub(crate) async fn heart(core: Rc<Core>, delay: Duration) {
+    let pump = &core.pump;
+    while !pump.stopping.get() {
+        if core.outstanding() == 0 && !pump.active.get() {
+            let beat = pump.beat.wait();
+            pump.resting.set(pump.resting.get() + 1);
+            beat.await;
+            pump.resting.set(pump.resting.get() - 1);
+            Timer::new(delay).await;
+            continue;
+        }
+        pump.active.set(false);
+        let mut timer = pin!(Timer::new(pump.heartbeat * 2));
+        poll_fn(|context| timer.as_mut().poll_watched(context, &pump.watch)).await;
+        core.counters.heartbeats.add(1);
+        core.counters.rescues.add(pump.watch.take_rescues());
+    }
+}
+
+trait PollWatched {
+    fn poll_watched(self, context: &mut Context<'_>, watch: &Arc<Watch>) -> Poll<()>;
+}
+
+impl PollWatched for std::pin::Pin<&mut Timer> {
+    fn poll_watched(self, context: &mut Context<'_>, watch: &Arc<Watch>) -> Poll<()> {
+        // One waker a beat: beats are rare.
+        let waker = Waker::from(Arc::new(Beat { watch: watch.clone(), heart: context.waker().clone() }));
+        std::future::Future::poll(self, &mut Context::from_waker(&waker)).map(drop)
+    }
+}
+
+/// Sees when the pump was woken and has not run since. Its fields are atomic because wakers must be `Sync`; one thread uses them.
+struct Watch {
+    task: Mutex<Option<Waker>>,
+    since: Instant,
+    /// Nanoseconds after `since` at which the pump was woken; 0: it has run since.
+    woken: AtomicU64,
+    rescues: AtomicU64,
+    /// Longer than the reactor needs to go through its events.
+    late: Duration,
+}
+
+impl Watch {
+    fn new(heartbeat: Duration) -> Self {
+        Self {
+            task: Mutex::new(None),
+            since: Instant::now(),
+            woken: AtomicU64::new(0),
+            rescues: AtomicU64::new(0),
+            late: heartbeat / 10,
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.since.elapsed().as_nanos() as u64
+    }
+
+    /// A waker for the pump's task that leaves a note when it is used.
+    fn wrap(self: &Arc<Self>, task: &Waker) -> Waker {
+        match &mut *self.task.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(known) => known.clone_from(task),
+            none => *none = Some(task.clone()),
+        }
+        Waker::from(self.clone())
+    }
+
+    fn ran(&self) {
+        self.woken.store(0, Ordering::Relaxed);
+    }
+
+    /// glommio's reactor fires a heart's timer. It does so before it runs any task, so if the pump was woken long ago and has not run, the
+    /// executor slept on it.
+    fn beat(&self) {
+        let woken = self.woken.load(Ordering::Relaxed);
+        if woken > 0 && self.now() - woken > self.late.as_nanos() as u64 {
+            self.rescues.fetch_add(1, Ordering::Relaxed);
+            self.ran(); // counted once
+        }
+    }
+
+    fn take_rescues(&self) -> u64 {
+        self.rescues.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl Wake for Watch {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.woken.load(Ordering::Relaxed) == 0 {
+            self.woken.store(self.now().max(1), Ordering::Relaxed);
+        }
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+}
+
+/// Wakes a heart, and looks after the pump at the moment of waking.
+struct Beat {
+    watch: Arc<Watch>,
+    heart: Waker,
+}
+
+impl Wake for Beat {
+    fn wake(self: Arc<Self>) {
+        self.watch.beat();
+        self.heart.wake_by_ref();
+    }
+}
