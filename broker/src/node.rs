@@ -4,13 +4,13 @@ use crate::{
     attest,
     config::{CommitPolicy, Durability},
     engine::EngineKind,
-    intake::{self, AckSender, Intake, Producer},
+    intake::Producer,
     live::{Live, StatsHandle},
     report::{NodeReport, ShardReport},
     shard::{APPEND_BYTES_MAX, Shard, ShardConfig},
 };
 use log_api::{Availability, EngineConfig, LogEngine, OpenError, Recovery, SendPath};
-use shard_ring::{Bell, Doorbell, ExecutorConfig, ExecutorHandle, Ring, RingConfig, spawn_executor};
+use shard_ring::{Bell, ExecutorConfig, ExecutorHandle, Ring, RingConfig, spawn_executor};
 use std::{
     fs, io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
@@ -178,32 +178,42 @@ impl StopOrder {
     }
 }
 
-/// What a shard's opening found.
-type Opened = Vec<(u32, Recovery)>;
-
 /// What a shard's thread is given.
 pub(crate) struct ShardSetup {
     config: ShardConfig,
-    intake: (Intake, AckSender),
+    intake_bytes: usize,
     listener: TcpListener,
-    live: Arc<Live>,
-    ready: SyncSender<Opened>,
+    ready: SyncSender<Ready>,
     order: StopOrder,
-    door: Doorbell,
+}
+
+/// What a shard's thread gives back once its logs are open. The doorbells belong to it, so it makes them.
+struct Ready {
+    producer: Producer,
+    bell: Bell,
+    live: Arc<Live>,
+    recovered: Vec<(u32, Recovery)>,
 }
 
 impl ShardSetup {
     /// Runs a shard on `engine` until it is ordered to stop.
     pub(crate) async fn run<E: LogEngine>(self, ring: &Ring, engine: E) -> Result<ShardReport, OpenError> {
-        let Self { config, intake, listener, live, ready, order, mut door } = self;
-        let (shard, opened) = Shard::start(ring, engine, config, intake, listener, live).await?;
+        let Self { config, intake_bytes, listener, ready, order } = self;
+        let (bell, mut door) = shard_ring::doorbell().map_err(|source| {
+            let path = config.dir.clone().unwrap_or_default();
+            OpenError::Io { action: "make a doorbell for", path, source }
+        })?;
+        let (shard, producer, recovered) = Shard::start(ring, engine, config, intake_bytes, listener).await?;
+        let live = shard.live();
         // Nobody waits any more when another shard has failed; then the order to stop is on its way.
-        let _ = ready.send(opened);
-        let how = match door.wait_until(ring, || order.given()).await {
-            Ok(how) => how,
-            Err(error) => {
+        let _ = ready.send(Ready { producer, bell, live, recovered });
+        let how = loop {
+            if let Some(how) = order.given() {
+                break how;
+            }
+            if let Err(error) = door.wait(ring).await {
                 shard.note_failure(format!("wait for the order to stop: {error}"));
-                Stop { drain: Duration::ZERO, close: true }
+                break Stop { drain: Duration::ZERO, close: true };
             }
         };
         Ok(shard.stop(how).await)
@@ -213,7 +223,8 @@ impl ShardSetup {
 /// A shard's thread, seen from outside.
 struct Running {
     thread: ExecutorHandle<Result<ShardReport, OpenError>>,
-    bell: Bell,
+    /// Known once it is ready.
+    bell: Option<Bell>,
     dir: PathBuf,
 }
 
@@ -236,60 +247,61 @@ impl Node {
     pub fn start(config: NodeConfig) -> Result<Self, NodeError> {
         let send = config.check()?;
         let dirs = config.prepare_dirs()?;
-        let order = StopOrder::default();
-        let lives = Vec::new();
-        let mut node =
-            Self { config, send, handles: Vec::new(), running: Vec::new(), order, live: StatsHandle(lives.into()) };
-        let mut lives = Vec::new();
-        let mut waiting: Vec<(SocketAddr, Producer, Receiver<Opened>)> = Vec::new();
+        let live = StatsHandle(Vec::new().into());
+        let (handles, running, order) = (Vec::new(), Vec::new(), StopOrder::default());
+        let mut node = Self { config, send, handles, running, order, live };
+        match node.start_shards(dirs) {
+            Ok(()) => Ok(node),
+            Err(error) => {
+                // A shard's own error says more than that it did not get ready.
+                let ended = node.halt(Stop { drain: Duration::ZERO, close: true });
+                Err(error.or(ended.err()).expect("a shard that does not get ready has failed"))
+            }
+        }
+    }
+
+    /// An error without a value: a shard has ended before it was ready, and its thread says why.
+    fn start_shards(&mut self, dirs: Vec<PathBuf>) -> Result<(), Option<NodeError>> {
+        let mut waiting = Vec::new();
+        let mut first_error = None;
         for (shard, dir) in (0..).zip(dirs) {
-            match node.spawn(shard, dir) {
-                Ok((running, live, rest)) => {
-                    node.running.push(running);
-                    lives.push(live);
-                    waiting.push(rest);
-                }
+            match self.spawn(shard, dir) {
+                Ok(rest) => waiting.push(rest),
                 Err(error) => {
-                    // The first failure is the one to tell.
-                    let _ = node.halt(Stop { drain: Duration::ZERO, close: true });
-                    return Err(error);
+                    first_error = Some(error);
+                    break;
                 }
             }
         }
-        node.live = StatsHandle(lives.into());
-        for (shard, (address, producer, ready)) in (0..).zip(waiting) {
-            let Ok(recovered) = ready.recv() else {
-                return Err(node
-                    .halt(Stop { drain: Duration::ZERO, close: true })
-                    .expect_err("a shard that is not ready has failed"));
-            };
-            node.handles.push(ShardHandle { shard, address, producer: Some(producer), recovered });
+        let mut lives = Vec::new();
+        let spawned = waiting.len();
+        for (shard, (address, is_ready)) in (0..).zip(waiting) {
+            // Wait for all of them, failed or not: only a bell can stop a shard.
+            let Ok(Ready { producer, bell, live, recovered }) = is_ready.recv() else { continue };
+            self.running[shard as usize].bell = Some(bell);
+            lives.push(live);
+            self.handles.push(ShardHandle { shard, address, producer: Some(producer), recovered });
         }
-        Ok(node)
+        if first_error.is_some() || lives.len() < spawned {
+            return Err(first_error);
+        }
+        self.live = StatsHandle(lives.into());
+        Ok(())
     }
 
-    fn spawn(
-        &self,
-        shard: u32,
-        dir: PathBuf,
-    ) -> Result<(Running, Arc<Live>, (SocketAddr, Producer, Receiver<Opened>)), NodeError> {
+    fn spawn(&mut self, shard: u32, dir: PathBuf) -> Result<(SocketAddr, Receiver<Ready>), NodeError> {
         let failed = |action| move |source| NodeError::Io { action, source };
         let config = &self.config;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(failed("listen for consumers"))?;
         let address = listener.local_addr().map_err(failed("listen for consumers"))?;
-        let (producer, intake, acks) = intake::channel(config.intake_bytes).map_err(failed("make an intake"))?;
-        let (bell, door) = shard_ring::doorbell().map_err(failed("make a doorbell"))?;
-        let live = Arc::new(Live::new(intake.gauge()));
         let (ready, is_ready) = sync_channel(1);
         let engine_config = config.engine_config(dir.clone(), self.send);
         let setup = ShardSetup {
             config: config.shard_config(shard, &dir, self.send),
-            intake: (intake, acks),
+            intake_bytes: config.intake_bytes,
             listener,
-            live: live.clone(),
             ready,
             order: self.order.clone(),
-            door,
         };
         let executor = ExecutorConfig {
             name: format!("shard-{shard}"),
@@ -305,7 +317,8 @@ impl Node {
         let kind = config.engine;
         let thread = spawn_executor(executor, move |ring| async move { kind.run(&ring, engine_config, setup).await });
         let thread = thread.map_err(failed("start a shard"))?;
-        Ok((Running { thread, bell, dir }, live, (address, producer, is_ready)))
+        self.running.push(Running { thread, bell: None, dir });
+        Ok((address, is_ready))
     }
 
     /// The shards, in order; take the producers out of them.
@@ -351,7 +364,9 @@ impl Node {
     /// Orders all shards to stop, and waits until they have; the first failure, if there is one.
     fn halt(&mut self, how: Stop) -> Result<Vec<ShardReport>, NodeError> {
         self.order.give(how);
-        self.running.iter().for_each(|running| running.bell.ring());
+        for bell in self.running.iter().filter_map(|running| running.bell.as_ref()) {
+            bell.ring();
+        }
         let ends: Vec<_> = self.running.drain(..).map(|running| running.thread.join()).collect();
         let mut reports = Vec::new();
         for (shard, end) in (0..).zip(ends) {

@@ -164,21 +164,35 @@ impl Intake {
     /// Waits until there are frames or `also` is true. It is looked at again each time the bell rings: see [`Self::bell`].
     #[cfg(not(loom))]
     pub async fn wait(&mut self, ring: &shard_ring::Ring, mut also: impl FnMut() -> bool) -> io::Result<()> {
-        let frames = &mut self.frames;
-        self.doorbell.wait_until(ring, || (frames.look() || also()).then_some(())).await
+        while !self.frames.look() && !also() {
+            self.doorbell.wait(ring).await?;
+        }
+        Ok(())
     }
 
     /// Waits until `found` is true, whatever there may be to take.
     #[cfg(not(loom))]
     pub async fn wait_for(&mut self, ring: &shard_ring::Ring, mut found: impl FnMut() -> bool) -> io::Result<()> {
-        self.doorbell.wait_until(ring, || found().then_some(())).await
+        while !found() {
+            self.doorbell.wait(ring).await?;
+        }
+        Ok(())
     }
 
-    /// [`Self::wait`] and [`Self::wait_for`] of the model: the thread sleeps.
+    /// [`Self::wait`] of the model: the thread sleeps.
     #[cfg(loom)]
-    pub fn wait(&mut self, for_frames: bool, mut also: impl FnMut() -> bool) {
-        let frames = &mut self.frames;
-        self.doorbell.wait_until(|| ((for_frames && frames.look()) || also()).then_some(()));
+    pub fn wait(&mut self, mut also: impl FnMut() -> bool) {
+        while !self.frames.look() && !also() {
+            self.doorbell.wait();
+        }
+    }
+
+    /// [`Self::wait_for`] of the model.
+    #[cfg(loom)]
+    pub fn wait_for(&mut self, mut found: impl FnMut() -> bool) {
+        while !found() {
+            self.doorbell.wait();
+        }
     }
 
     /// Another hand on this shard's bell.

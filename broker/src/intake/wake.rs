@@ -9,58 +9,45 @@ pub(crate) use model::{Bell, Doorbell, doorbell};
 #[cfg(loom)]
 mod model {
     use loom::sync::{Arc, Condvar, Mutex};
-    use shard_ring::Asleep;
+    use shard_ring::Latch;
     use std::io;
 
     struct Shared {
-        asleep: Asleep,
+        latch: Latch,
         /// The eventfd.
         rung: Mutex<u64>,
         changed: Condvar,
     }
 
-    /// The ringing side.
     #[derive(Clone)]
     pub struct Bell(Arc<Shared>);
 
-    /// The sleeping side.
     pub struct Doorbell(Arc<Shared>);
 
-    /// A bell and its doorbell.
     pub fn doorbell() -> io::Result<(Bell, Doorbell)> {
-        let shared = Arc::new(Shared { asleep: Asleep::new(), rung: Mutex::new(0), changed: Condvar::new() });
+        let shared = Arc::new(Shared { latch: Latch::new(), rung: Mutex::new(0), changed: Condvar::new() });
         Ok((Bell(shared.clone()), Doorbell(shared)))
     }
 
     impl Bell {
-        /// Wakes the sleeper if it sleeps.
         pub fn ring(&self) {
-            if self.0.asleep.claim() {
-                *self.0.rung.lock().unwrap() += 1;
+            if self.0.latch.ring() {
+                *self.0.rung.lock().expect("no panic under the lock") += 1;
                 self.0.changed.notify_one();
             }
         }
     }
 
     impl Doorbell {
-        /// Sleeps until `found` finds something.
-        pub fn wait_until<T>(&mut self, mut found: impl FnMut() -> Option<T>) -> T {
-            loop {
-                if let Some(it) = found() {
-                    return it;
+        pub fn wait(&mut self) {
+            if self.0.latch.begin_wait() {
+                let mut rung = self.0.rung.lock().expect("no panic under the lock");
+                while *rung == 0 {
+                    rung = self.0.changed.wait(rung).expect("no panic under the lock");
                 }
-                self.0.asleep.announce();
-                let found_late = found();
-                if found_late.is_none() || !self.0.asleep.withdraw() {
-                    let mut rung = self.0.rung.lock().unwrap();
-                    while *rung == 0 {
-                        rung = self.0.changed.wait(rung).unwrap();
-                    }
-                    *rung = 0;
-                }
-                if let Some(it) = found_late {
-                    return it;
-                }
+                *rung = 0;
+                drop(rung);
+                self.0.latch.woken();
             }
         }
     }

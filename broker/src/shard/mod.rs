@@ -1,4 +1,4 @@
-//! A shard: partitions of one engine on one core. It takes batches from its [`Intake`], appends them, commits them in groups,
+//! A shard: partitions of one engine on one core. It takes batches from its [intake](crate::intake), appends them, commits them in groups,
 //! acknowledges what its commit point has passed, and gives its consumers the log up to there.
 //!
 //! Tasks of a shard: one takes batches in (`take`), one for each commit that may run at once in each flush group (`commit`), one
@@ -16,9 +16,9 @@ pub(crate) use partition::{Partition, Position};
 pub(crate) use take::APPEND_BYTES_MAX;
 
 use crate::{
-    CommitPolicy, Durability, Outcome, ShardReport, ShardState, Stop,
+    CommitPolicy, Durability, Outcome, ShardReport, ShardState, ShardStats, Stop,
     consumer::Consumers,
-    intake::{AckSender, Intake},
+    intake::{AckSender, Producer, channel},
     live::Live,
     send::SendCounts,
 };
@@ -35,6 +35,7 @@ use std::{
     net::TcpListener,
     path::PathBuf,
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -123,7 +124,7 @@ pub(crate) struct Core<E: LogEngine> {
     groups: Vec<Group>,
     kept: Vec<RefCell<Kept>>,
     acks: RefCell<AckSender>,
-    pub(crate) live: std::sync::Arc<Live>,
+    pub(crate) live: Arc<Live>,
     counts: Counts,
     pub(crate) consumers: Consumers,
     pub(crate) sends: SendCounts,
@@ -269,15 +270,23 @@ fn bytes_on_disk(dir: Option<&PathBuf>, log: LogId) -> u64 {
 }
 
 impl<E: LogEngine> Shard<E> {
-    /// Opens the logs, starts the shard's tasks, and says what the opening found. `live` shows its numbers to other threads.
-    pub(crate) async fn start(
+    /// Opens the logs and starts the shard's tasks on this thread's executor, with an intake of `intake_bytes` and consumers at
+    /// `listener`. Returns the shard, the way in, and what the opening found of each partition.
+    ///
+    /// # Errors
+    /// What the engine answers to an open; `Io` when there is no descriptor for the intake's doorbell.
+    pub async fn start(
         ring: &Ring,
         engine: E,
         config: ShardConfig,
-        (intake, acks): (Intake, AckSender),
+        intake_bytes: usize,
         listener: TcpListener,
-        live: std::sync::Arc<Live>,
-    ) -> Result<(Self, Vec<(u32, Recovery)>), OpenError> {
+    ) -> Result<(Self, Producer, Vec<(u32, Recovery)>), OpenError> {
+        let (producer, intake, acks) = channel(intake_bytes).map_err(|source| {
+            let path = config.dir.clone().unwrap_or_default();
+            OpenError::Io { action: "make an intake for", path, source }
+        })?;
+        let live = Arc::new(Live::new(intake.gauge()));
         let count = config.partitions.iter().max().map_or(0, |last| *last as usize + 1);
         let mut indices = vec![u32::MAX; count];
         let (mut partitions, mut groups, mut kept, mut recovered) =
@@ -336,7 +345,17 @@ impl<E: LogEngine> Shard<E> {
         }
         core.start(core.clone().take(intake));
         core.start(core.clone().accept(listener));
-        Ok((Self { core, bell }, recovered))
+        Ok((Self { core, bell }, producer, recovered))
+    }
+
+    /// The numbers now.
+    #[must_use]
+    pub fn stats(&self) -> ShardStats {
+        self.core.live.stats()
+    }
+
+    pub(crate) fn live(&self) -> Arc<Live> {
+        self.core.live.clone()
     }
 
     pub(crate) fn note_failure(&self, what: String) {
@@ -357,8 +376,8 @@ impl<E: LogEngine> Shard<E> {
         or(ended, sleep(at_most)).await;
     }
 
-    /// Stops in order, and says what the shard did.
-    pub(crate) async fn stop(self, how: Stop) -> ShardReport {
+    /// Stops in order, as [`crate::Node::stop`] does, and says what the shard did.
+    pub async fn stop(self, how: Stop) -> ShardReport {
         let core = &self.core;
         core.stopping_since_ns.set(now_ns());
         core.enter(Phase::Intake);
