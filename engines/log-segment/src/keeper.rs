@@ -1,53 +1,257 @@
 //! What one log wants done off the shard: renames, seals, the watermark, unlinking.
 
-use crate::{DataDir, Dead, LogConfig, PreparedFile, SealJob};
+use crate::{
+    DataDir, Dead, Files, LogConfig, PreparedFile, SealJob,
+    files::{FileError, naming},
+    listing::Listing,
+    names::{index_path, prepared_path, segment_path},
+    watermark::Watermark,
+};
 use log_api::{Marks, Offset};
-use shard_ring::{Helper, Ring};
-use std::{future::Future, io, rc::Rc};
+use shard_ring::{Helper, Ring, spawn_local};
+use std::{
+    cell::{Cell, RefCell},
+    fs::File,
+    future::Future,
+    io::{self, Read},
+    path::Path,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// How often the watermark file is written at most, rolls apart.
+const WATERMARK_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs the file jobs of one log on the helper, in the order they were given. Lives on the shard; clones are the same keeper.
+///
+/// A job that was given is done even if nobody waits for it, and keeps the directory's lock until then.
 #[derive(Clone)]
-pub struct Keeper {}
-#[allow(unused_variables)]
+pub struct Keeper {
+    ring: Ring,
+    helper: Rc<Helper>,
+    job: Job,
+    state: Rc<State>,
+}
+
+/// What goes along to the helper.
+#[derive(Clone)]
+struct Job {
+    /// Held for its lock.
+    data: DataDir,
+    config: LogConfig,
+    files: Files,
+    /// The durable mark as far as the watermark file may say. Written on the helper alone.
+    durable: Arc<AtomicU64>,
+}
+
+/// What detached tasks come back to. It holds no helper, so that dropping an engine ends it.
+struct State {
+    written: Cell<Option<Instant>>,
+    last: Cell<Offset>,
+    writing: Cell<bool>,
+    failure: RefCell<Option<String>>,
+}
+
+impl State {
+    fn fail(&self, error: &FileError) {
+        let what = || format!("{} {}: {}", error.action, error.path.display(), error.source);
+        self.failure.borrow_mut().get_or_insert_with(what);
+    }
+}
+
 impl Keeper {
-    /// A keeper for one log.
+    /// A keeper for a log that was just recovered and starts at `start`.
     #[must_use]
     pub fn new(ring: &Ring, helper: &Rc<Helper>, data: &DataDir, config: &LogConfig, start: Offset) -> Self {
-        todo!()
+        let state = State {
+            written: Cell::new(None),
+            last: Cell::new(Offset(0)),
+            writing: Cell::new(false),
+            failure: RefCell::new(None),
+        };
+        let job = Job {
+            data: data.clone(),
+            config: config.clone(),
+            files: Files::new(),
+            durable: Arc::new(AtomicU64::new(start.0)),
+        };
+        Self { ring: ring.clone(), helper: helper.clone(), job, state: Rc::new(state) }
     }
+
     /// Renames a segment just taken into use to its name. Does not wait and need not be waited for: recovery adopts it either way.
     pub fn adopt(&self, file: &PreparedFile, base: Offset) {
-        todo!()
+        let from = file.path.clone();
+        self.detached(move |job| {
+            job.files.rename(&from, &segment_path(&job.config.dir, base))?;
+            job.files.sync_dir(&job.config.dir)
+        });
     }
-    /// Trims a finished segment to its length, flushes it and writes its index; then the watermark may reach its end if `durable_before`
-    /// reaches its base. After `Ok` the segment is durable. All writes to it must have completed before the call.
+
+    /// Flushes a finished segment, trims it to its length and writes its index; then the watermark may reach its end, if everything before
+    /// `durable_before` was durable at the call and that reaches its base. After `Ok` the segment is durable. All writes to it must have completed before the call.
     ///
     /// # Errors
     /// What the system said: the log is poisoned.
-    pub fn seal(&self, job: SealJob, durable_before: Offset) -> impl Future<Output = io::Result<()>> + 'static {
-        async { todo!() }
+    pub fn seal(&self, seal: SealJob, durable_before: Offset) -> impl Future<Output = io::Result<()>> + 'static {
+        let sealed = self.run(move |job| {
+            job.seal(&seal)?;
+            job.raise(durable_before);
+            if job.durable.load(Ordering::Relaxed) >= seal.base.0 {
+                job.raise(seal.end);
+            }
+            job.write_watermark(Offset(0))
+        });
+        async move { sealed.await.map_err(io::Error::from) }
     }
+
     /// The log's marks after a flush. Writes the watermark file at most once a second; does not wait.
     pub fn note_durable(&self, marks: Marks) {
-        todo!()
+        if self.state.writing.get() || marks.durable <= self.state.last.get() {
+            return;
+        }
+        let now = Instant::now();
+        if self.state.written.get().is_some_and(|written| now - written < WATERMARK_EVERY) {
+            return;
+        }
+        self.state.written.set(Some(now));
+        self.state.last.set(marks.durable);
+        self.state.writing.set(true);
+        let written = self.run(move |job| {
+            job.raise(marks.durable);
+            job.write_watermark(marks.start)
+        });
+        let state = self.state.clone();
+        spawn_local(async move {
+            if let Err(error) = written.await {
+                state.fail(&error);
+            }
+            state.writing.set(false);
+        });
     }
-    /// Makes the log's new start durable, then unlinks segments, oldest first.
+
+    /// Makes the log's new start durable, then unlinks segments, oldest first. Call it for every [`crate::Segments::trim`].
     ///
     /// # Errors
     /// What the system said.
     pub fn trim(&self, dead: Dead) -> impl Future<Output = io::Result<()>> + 'static {
-        async { todo!() }
+        let Dead { start, segments } = dead;
+        let trimmed = (!segments.is_empty()).then(|| self.run(move |job| job.trim(start, &segments)));
+        async move {
+            match trimmed {
+                Some(trimmed) => trimmed.await.map_err(io::Error::from),
+                None => Ok(()),
+            }
+        }
     }
-    /// The first failure of a job that nobody waited for. The log still recovers; but the file system is failing.
+
+    /// The first failure of a job that nobody waited for. The log still recovers, but the file system is failing.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
-        todo!()
+        self.state.failure.borrow().clone()
     }
-    /// A clean end: seals (and thereby flushes) what [`crate::Segments::finish`] returned, unlinks prepared segments, writes the watermark.
+
+    /// A clean end: seals (and thereby flushes) what [`crate::Segments::finish`] returned, unlinks prepared segments, writes the watermark at
+    /// `marks.end`. All writes must have completed before the call.
     ///
     /// # Errors
     /// What the system said.
     pub fn close(&self, jobs: Vec<SealJob>, marks: Marks) -> impl Future<Output = io::Result<()>> + 'static {
-        async { todo!() }
+        let closed = self.run(move |job| job.close(&jobs, marks));
+        async move { closed.await.map_err(io::Error::from) }
     }
+
+    fn run<T: Send + 'static>(
+        &self,
+        body: impl FnOnce(&Job) -> T + Send + 'static,
+    ) -> impl Future<Output = T> + use<T> + 'static {
+        let job = self.job.clone();
+        self.helper.run(&self.ring, move || body(&job))
+    }
+
+    fn detached(&self, body: impl FnOnce(&Job) -> Result<(), FileError> + Send + 'static) {
+        let done = self.run(body);
+        let state = self.state.clone();
+        spawn_local(async move {
+            if let Err(error) = done.await {
+                state.fail(&error);
+            }
+        });
+    }
+}
+
+impl Job {
+    fn raise(&self, durable: Offset) {
+        self.durable.fetch_max(durable.0, Ordering::Relaxed);
+    }
+
+    /// Writes the older slot of the watermark file, in place. The start never goes back.
+    fn write_watermark(&self, start: Offset) -> Result<(), FileError> {
+        let path = self.config.dir.join("watermark");
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false);
+        let mut file = options.open(&path).map_err(naming("open", &path))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(naming("read", &path))?;
+        let last = Watermark::decode_file(&bytes);
+        let last_known = last.unwrap_or_default();
+        let start = last_known.start.max(start);
+        let durable = Offset(self.durable.load(Ordering::Relaxed)).max(last_known.durable).max(start);
+        let next = Watermark { sequence: last_known.sequence + 1, start, durable, epoch: last_known.epoch };
+        if last.is_some() {
+            self.files.write_at(&file, &path, &next.encode(), next.position())?;
+        } else {
+            self.files.write_at(&file, &path, &next.encode_file(), 0)?;
+        }
+        self.files.sync_data(&file, &path)
+    }
+
+    /// Flush, trim, flush, index, in this order: a segment that is trimmed holds all its bytes, and one with an index is durable.
+    fn seal(&self, seal: &SealJob) -> Result<(), FileError> {
+        let path = segment_path(&self.config.dir, seal.base);
+        let file = File::options().read(true).write(true).open(&path).map_err(naming("open", &path))?;
+        self.files.sync_data(&file, &path)?;
+        self.files.set_len(&file, &path, seal.bytes)?;
+        self.files.sync(&file, &path)?;
+        if seal.bytes == 0 {
+            return Ok(());
+        }
+        let end = crate::Boundary { offset: seal.end, position: seal.bytes };
+        self.files.replace(&index_path(&self.config.dir, seal.base), &seal.index.encode(end))
+    }
+
+    fn trim(&self, start: Offset, segments: &[Offset]) -> Result<(), FileError> {
+        self.write_watermark(start)?;
+        for &base in segments {
+            self.files.unlink(&segment_path(&self.config.dir, base))?;
+            self.files.unlink(&index_path(&self.config.dir, base))?;
+        }
+        Ok(())
+    }
+
+    fn close(&self, jobs: &[SealJob], marks: Marks) -> Result<(), FileError> {
+        for seal in jobs {
+            self.seal(seal)?;
+        }
+        let dir = &self.config.dir;
+        for (number, _) in Listing::read(dir)?.prepared {
+            let path = prepared_path(dir, number);
+            // One that was taken into use but whose rename failed holds records: recovery adopts it.
+            if starts_with_zeros(&path).map_err(naming("read", &path))? {
+                self.files.unlink(&path)?;
+            }
+        }
+        self.raise(marks.end);
+        self.write_watermark(marks.start)?;
+        self.files.sync_dir(dir)
+    }
+}
+
+fn starts_with_zeros(path: &Path) -> io::Result<bool> {
+    let mut first = [0; crate::aligned::BLOCK_BYTES];
+    let read = File::open(path)?.read(&mut first)?;
+    Ok(first[..read].iter().all(|&byte| byte == 0))
 }

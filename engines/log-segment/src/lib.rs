@@ -27,22 +27,37 @@
 //! ```
 
 #![forbid(unsafe_code)]
-#![allow(dead_code, unused_imports, clippy::todo)]
 
+mod aligned;
+mod check;
+mod device;
+mod epochs;
+mod examine;
 mod files;
+mod flights;
 mod index;
 mod keeper;
+mod listing;
+mod load;
 mod names;
 mod plan;
 mod prepare;
 mod recover;
+mod scan;
 mod segments;
+mod side_file;
+mod turns;
+mod watermark;
 
+pub use check::{damage, verify_read};
 pub use files::Files;
+pub use flights::{Flights, Poison};
 pub use index::{Boundary, SparseIndex};
 pub use keeper::Keeper;
+pub use load::{Loaded, Loader, SegmentFile};
 pub use names::{DataDir, LogConfig, index_path, prepared_path, segment_path};
 pub use plan::{Plan, walk};
 pub use prepare::{Medium, Prepared, PreparedFile, Preparer};
 pub use recover::{ActiveSegment, Recovered, SealedSegment, recover};
 pub use segments::{Dead, SealJob, Segment, Segments};
+pub use turns::Turns;

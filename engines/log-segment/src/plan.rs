@@ -2,6 +2,7 @@
 
 use crate::Boundary;
 use log_api::{Offset, Read};
+use log_format::peek;
 
 /// Which bytes of which segment answer a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,27 +13,58 @@ pub struct Plan {
     pub start: Boundary,
     /// A boundary after it.
     pub end: Boundary,
-    /// `start..end` is the answer: it starts with the batch asked for and keeps both limits. If not, read these bytes (at most about an
-    /// index interval more than asked for, one batch at least) and [`Plan::narrow`].
+    /// `start..end` is the answer: it starts with the batch asked for and keeps both limits. If not, read these bytes (an index
+    /// interval more than asked for at most, but always the whole batch that was asked for) and [`Plan::narrow`] them.
     pub exact: bool,
 }
-#[allow(unused_variables)]
+
 impl Plan {
     /// Bytes from start to end.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.end.position - self.start.position
     }
-    /// The exact answer, found by walking the headers in `bytes`, which are those of `start..end` (fewer are walked as far as they
-    /// go). `None` if the first batch is not whole or not what it should be: damage, or a read before its write.
+
+    /// The exact answer, found by walking the headers in `bytes`, which are those of `start..end`. It is empty if the batch asked for
+    /// reaches beyond `until`. `None` if the walk breaks before the batch asked for ends: damage.
     #[must_use]
     pub fn narrow(&self, bytes: &[u8], read: &Read) -> Option<Plan> {
-        todo!()
+        let mut start = self.start;
+        let mut batches = walk(self.start, bytes);
+        let mut end = loop {
+            let next = batches.next()?;
+            if next.offset > read.from {
+                break next;
+            }
+            start = next;
+        };
+        if end.offset > read.until {
+            return Some(Plan { start, end: start, exact: true, ..*self });
+        }
+        let position_max = start.position.saturating_add(read.bytes_max);
+        for next in batches {
+            if next.offset > read.until || next.position > position_max {
+                break;
+            }
+            end = next;
+        }
+        Some(Plan { start, end, exact: true, ..*self })
     }
 }
 
-/// Walks the batches of `bytes`, which start at `from`: returns each boundary after a whole batch, in order.
+/// Walks the batches of `bytes`, which start at `from`: each boundary after a whole batch, in order. Ends where the bytes are no longer
+/// the next batch; checksums are not looked at.
 pub fn walk(from: Boundary, bytes: &[u8]) -> impl Iterator<Item = Boundary> + '_ {
-    let _ = (from, bytes);
-    std::iter::empty()
+    let mut at = from;
+    std::iter::from_fn(move || {
+        let start = usize::try_from(at.position - from.position).ok()?;
+        let rest = bytes.get(start..)?;
+        let header = peek(rest).ok()??;
+        if header.offset() != Some(at.offset) || header.total_bytes() > rest.len() as u64 {
+            return None;
+        }
+        at.offset = at.offset.plus(u64::from(header.records.unsigned_abs()));
+        at.position += header.total_bytes();
+        Some(at)
+    })
 }

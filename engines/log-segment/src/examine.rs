@@ -1,0 +1,335 @@
+//! Looks at a log's folder and decides what recovery will do, changing nothing. Torn or damaged is decided here.
+//!
+//! The log ends before the first batch that is not whole, checksummed, of exactly the next offset and of the epoch that the `epochs`
+//! file gives to that offset. Three things are *lower bounds of what was durable*: the watermark, the first offset of the last incarnation
+//! (its recovery made everything before it durable), and the end of each sealed segment (flushed before its index was written). If
+//! the log ends below the highest of them, that is damage.
+//!
+//! Else, if the last incarnation wrote for durable acknowledgement and a valid batch of it stands more than its `inflight_bytes_max` later,
+//! that is damage too: so much was never in flight at once, so the bad batch had been durable. Everything else is a torn tail.
+//!
+//! ```text
+//!                  lower bound           end           end + inflight_bytes_max
+//! batches batches batches | batches batches | bad ...........  | a valid batch here: damage; none: torn, cut at `end`
+//!      a bad one here: damage
+//! ```
+
+use crate::{
+    Boundary, LogConfig, SparseIndex,
+    aligned::BLOCK_BYTES,
+    device::DeviceReader,
+    epochs::Epochs,
+    files::{FileError, naming},
+    listing::Listing,
+    names::{index_path, prepared_path, segment_path},
+    scan::{Rule, Scanned, Stop, find_batch, is_zero_from, next_batch, scan},
+    watermark::Watermark,
+};
+use log_api::{Cut, Damage, Epoch, Offset, OpenError};
+use std::path::{Path, PathBuf};
+
+/// A segment that stays.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) base: Offset,
+    pub(crate) end: Boundary,
+    pub(crate) index: SparseIndex,
+    /// Where it lies now: its own name, or `<n>.next` if it is to be adopted.
+    pub(crate) path: PathBuf,
+    /// Length of the file.
+    pub(crate) file_bytes: u64,
+    /// Sealed, and believed by its index; else it was read from first batch to last.
+    pub(crate) trusted: bool,
+}
+
+/// What recovery will do.
+#[derive(Debug)]
+pub(crate) struct Examined {
+    pub(crate) listing: Listing,
+    /// Trimmed before the last crash, but still there: oldest first.
+    pub(crate) forgotten: Vec<Offset>,
+    /// In order; empty for a log that has nothing yet.
+    pub(crate) kept: Vec<Kept>,
+    /// Segments after the end: oldest first.
+    pub(crate) dropped: Vec<Offset>,
+    pub(crate) cut: Option<Cut>,
+    /// Bytes other than zeros stand after the end in the last kept segment.
+    pub(crate) dirty: bool,
+    /// The bytes between the start of the end's 4 KiB block and the end.
+    pub(crate) tail: Vec<u8>,
+    /// What is known of incarnations.
+    pub(crate) epochs: Epochs,
+    pub(crate) watermark: Watermark,
+    /// The epoch that may be used next.
+    pub(crate) epoch: Epoch,
+    pub(crate) start: Offset,
+    pub(crate) end: Offset,
+}
+
+/// A segment while the log is walked.
+struct Walk<'a> {
+    config: &'a LogConfig,
+    listing: Listing,
+    rule: Rule,
+    watermark: Watermark,
+    /// Everything before it was durable.
+    durable: Offset,
+}
+
+/// Reads the folder. Blocks.
+pub(crate) fn examine(config: &LogConfig) -> Result<Examined, OpenError> {
+    let dir = &config.dir;
+    let mut listing = Listing::read(dir)?;
+    let watermark = read_side(&dir.join("watermark"))?.and_then(|file| Watermark::decode_file(&file));
+    let epochs = read_side(&dir.join("epochs"))?.and_then(|file| Epochs::decode(&file));
+    let known_watermark = watermark.is_some();
+    let watermark = watermark.unwrap_or_default();
+    let begun = epochs.as_ref().and_then(Epochs::last).map_or(Offset(0), |last| last.first);
+    let rule = epochs.map_or_else(|| Rule::Learn(Epochs::default()), Rule::Known);
+
+    let mut forgotten = Vec::new();
+    while listing.segments.len() > 1 && known_watermark && listing.segments[1].0 <= watermark.start {
+        forgotten.push(listing.segments.remove(0).0);
+    }
+    if let (true, Some(&(first, _))) = (known_watermark, listing.segments.first())
+        && first > watermark.start
+    {
+        let what = format!("the log starts at offset {}: the segments before {first} are missing", watermark.start);
+        return Err(damage(&segment_path(dir, first), 0, what));
+    }
+    let walk = Walk { config, listing, rule, durable: watermark.durable.max(begun), watermark };
+    walk.run(forgotten)
+}
+
+impl Walk<'_> {
+    fn run(mut self, forgotten: Vec<Offset>) -> Result<Examined, OpenError> {
+        let Some(&(start, _)) = self.listing.segments.first() else { return self.empty() };
+        let mut kept: Vec<Kept> = Vec::new();
+        let mut base = start;
+        let mut number = 0;
+        let mut adopted = None;
+        // Each turn keeps one segment; the last one leaves the reader and the place at which the log ends.
+        let (mut reader, stop) = loop {
+            let named = self.listing.segments.get(number).copied();
+            let (path, file_bytes) = match named {
+                Some((_, bytes)) => (segment_path(&self.config.dir, base), bytes),
+                None => adopted.take().expect("a turn without a segment of that name was given a prepared file"),
+            };
+            let sealed = named.and_then(|_| self.sealed(base, file_bytes));
+            if let Some((index, end)) = sealed.as_ref() {
+                self.durable = self.durable.max(end.offset);
+                let followed = self.listing.segments.get(number + 1).is_some_and(|&(next, _)| next == end.offset);
+                if followed && matches!(self.rule, Rule::Known(_)) {
+                    kept.push(Kept { base, end: *end, index: index.clone(), path, file_bytes, trusted: true });
+                    base = end.offset;
+                    number += 1;
+                    continue;
+                }
+            }
+            let mut reader = DeviceReader::open(&path).map_err(naming("read", &path))?;
+            let Scanned { end, stop, index } =
+                scan(&mut reader, base, &mut self.rule, self.config).map_err(naming("read", &path))?;
+            kept.push(Kept { base, end, index, path: path.clone(), file_bytes, trusted: false });
+            let next = self.listing.segments.get(number + 1).map(|&(next, _)| next);
+            match next {
+                Some(next) if next < end.offset => {
+                    let what = format!("the segment starts at offset {next}, the one before it reaches {}", end.offset);
+                    return Err(damage(&segment_path(&self.config.dir, next), 0, what));
+                }
+                Some(next) if next > end.offset && stop == Stop::EndOfFile => {
+                    let what = format!("the segment starts at offset {next}, the log before it ends at {}", end.offset);
+                    return Err(damage(&segment_path(&self.config.dir, next), 0, what));
+                }
+                Some(next) if next > end.offset => break (reader, stop),
+                Some(_) => {}
+                None => {
+                    adopted = if end.offset > base { self.fitting_prepared(end.offset)? } else { None };
+                    if adopted.is_none() {
+                        break (reader, stop);
+                    }
+                }
+            }
+            base = end.offset;
+            number += 1;
+        };
+        let last = kept.last().expect("each turn keeps one");
+        let (segment, end) = (last.path.clone(), last.end);
+        let after: Vec<Offset> = self.listing.segments.iter().skip(kept.len()).map(|&(base, _)| base).collect();
+        let prepared = self.unused_prepared(&kept);
+        if end.offset < self.durable {
+            let what = format!(
+                "{} where the next batch must be: everything before offset {} was durable",
+                stop.words(),
+                self.durable
+            );
+            return Err(damage(&segment, end.position, what));
+        }
+        let dirty = !is_zero_from(&mut reader, end.position).map_err(naming("read", &segment))?;
+        if let Some((path, position)) = self.later_batch(&mut reader, &segment, end, &after, &prepared)? {
+            let what = format!(
+                "{}, but {} holds a valid batch at byte {position}, further on than was ever in flight at once",
+                stop.words(),
+                path.file_name().unwrap_or_default().display()
+            );
+            return Err(damage(&segment, end.position, what));
+        }
+        let torn = dirty || !after.is_empty() || prepared.iter().any(|(_, used)| *used);
+        let cut = torn.then(|| {
+            let segment = segment_path(&self.config.dir, last.base);
+            let mut what = stop.words();
+            if !after.is_empty() {
+                what += &format!("; {} later segments dropped", after.len());
+            }
+            Cut { segment, position: end.position, what }
+        });
+        let block = end.position % BLOCK_BYTES as u64;
+        let tail = reader
+            .get(end.position - block, usize::try_from(block).expect("less than a block"))
+            .map_err(naming("read", &segment))?
+            .to_vec();
+        Ok(Examined {
+            forgotten,
+            dropped: after,
+            cut,
+            dirty,
+            tail,
+            epoch: self.next_epoch(),
+            epochs: self.rule.epochs().clone(),
+            watermark: self.watermark,
+            start,
+            end: end.offset,
+            kept,
+            listing: self.listing,
+        })
+    }
+
+    /// A folder without segments: nothing was ever appended, or everything is gone.
+    fn empty(self) -> Result<Examined, OpenError> {
+        let start = self.watermark.start;
+        if self.durable > start {
+            let what = format!("the segments up to offset {} are missing", self.durable);
+            return Err(damage(&segment_path(&self.config.dir, start), 0, what));
+        }
+        Ok(Examined {
+            forgotten: Vec::new(),
+            kept: Vec::new(),
+            dropped: Vec::new(),
+            cut: None,
+            dirty: false,
+            tail: Vec::new(),
+            epoch: self.next_epoch(),
+            epochs: self.rule.epochs().clone(),
+            watermark: self.watermark,
+            start,
+            end: start,
+            listing: self.listing,
+        })
+    }
+
+    fn next_epoch(&self) -> Epoch {
+        let last = self.rule.epochs().last().map_or(0, |last| last.epoch.0);
+        Epoch(last.max(self.watermark.epoch) + 1)
+    }
+
+    /// The index of a sealed segment, if it agrees with the file's length. Sealing flushes the segment before it writes the index, so
+    /// everything in it is durable.
+    fn sealed(&self, base: Offset, file_bytes: u64) -> Option<(SparseIndex, Boundary)> {
+        let file = std::fs::read(index_path(&self.config.dir, base)).ok()?;
+        let (index, end) = SparseIndex::decode(&file, base)?;
+        (end.position == file_bytes && end.offset > base).then_some((index, end))
+    }
+
+    /// A prepared file that had been taken into use at `base` and not been renamed: its first batch is the log's next one.
+    fn fitting_prepared(&self, base: Offset) -> Result<Option<(PathBuf, u64)>, FileError> {
+        for (number, bytes) in &self.listing.prepared {
+            let path = prepared_path(&self.config.dir, *number);
+            let mut reader = DeviceReader::open(&path).map_err(naming("read", &path))?;
+            let first = Boundary { offset: base, position: 0 };
+            if next_batch(&mut reader, first, &self.rule).map_err(naming("read", &path))?.is_ok() {
+                return Ok(Some((path, *bytes)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The prepared files that are not kept, and whether anything was ever written to their first block.
+    fn unused_prepared(&self, kept: &[Kept]) -> Vec<(PathBuf, bool)> {
+        let paths = self.listing.prepared.iter().map(|(number, _)| prepared_path(&self.config.dir, *number));
+        let unused = paths.filter(|path| kept.iter().all(|kept| kept.path != *path));
+        unused
+            .map(|path| {
+                let used = DeviceReader::open(&path)
+                    .and_then(|mut reader| Ok(reader.get(0, BLOCK_BYTES)?.iter().any(|&byte| byte != 0)));
+                (path, used.unwrap_or(false))
+            })
+            .collect()
+    }
+
+    /// A valid batch of the last incarnation further behind the end than its bytes in flight could reach. The distance to a batch in a
+    /// later segment is not known exactly (how full the segment before it was, the torn part hides), so the smallest possible one counts.
+    fn later_batch(
+        &self,
+        reader: &mut DeviceReader,
+        segment: &Path,
+        end: Boundary,
+        after: &[Offset],
+        prepared: &[(PathBuf, bool)],
+    ) -> Result<Option<(PathBuf, u64)>, FileError> {
+        let (durable, inflight_bytes_max) = match self.rule.epochs().last() {
+            Some(last) => (last.durable, last.inflight_bytes_max),
+            None => (self.config.durable, self.config.inflight_bytes_max),
+        };
+        if !durable {
+            return Ok(None);
+        }
+        let from = end.position.saturating_add(inflight_bytes_max).saturating_add(1);
+        let found = find_batch(reader, from, end.offset, &self.rule).map_err(naming("read", segment))?;
+        if let Some(position) = found {
+            return Ok(Some((segment.to_path_buf(), position)));
+        }
+        let segments = after.iter().map(|&base| segment_path(&self.config.dir, base));
+        let later = segments.chain(prepared.iter().map(|(path, _)| path.clone()));
+        // The bad batch itself takes a byte at least.
+        let mut distance = 1u64;
+        for path in later {
+            let mut reader = DeviceReader::open(&path).map_err(naming("read", &path))?;
+            let from = (inflight_bytes_max + 1).saturating_sub(distance);
+            let found = find_batch(&mut reader, from, end.offset, &self.rule).map_err(naming("read", &path))?;
+            if let Some(position) = found {
+                return Ok(Some((path, position)));
+            }
+            distance += self.chain_bytes(&mut reader).map_err(naming("read", &path))?;
+        }
+        Ok(None)
+    }
+
+    /// Bytes of valid batches of the last incarnation at the start of a file, whatever offset they begin with.
+    fn chain_bytes(&self, reader: &mut DeviceReader) -> std::io::Result<u64> {
+        let first = reader.get(0, log_format::HEADER_BYTES)?;
+        let Some(offset) = log_format::peek(first).ok().flatten().and_then(|header| header.offset()) else {
+            return Ok(0);
+        };
+        let mut at = Boundary { offset, position: 0 };
+        while let Ok((header, epoch)) = next_batch(reader, at, &self.rule)? {
+            if !self.rule.is_current(epoch) {
+                break;
+            }
+            at.offset = at.offset.plus(u64::from(header.records.unsigned_abs()));
+            at.position += header.total_bytes();
+        }
+        Ok(at.position)
+    }
+}
+
+fn damage(segment: &Path, position: u64, what: String) -> OpenError {
+    Damage { segment: segment.to_path_buf(), position, what }.into()
+}
+
+/// A side file's bytes; `None` if there is none.
+fn read_side(path: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(naming("read", path)(error)),
+    }
+}

@@ -1,0 +1,218 @@
+//! Walks a segment batch by batch, by what the device holds.
+
+use crate::{Boundary, LogConfig, SparseIndex, device::DeviceReader, epochs::Epochs};
+use log_api::{Epoch, Offset};
+use log_format::{HEADER_BYTES, Header, peek, verify};
+use std::io;
+
+/// Which epoch a batch must carry.
+#[derive(Debug)]
+pub(crate) enum Rule {
+    /// The one that the `epochs` file gives to its offset.
+    Known(Epochs),
+    /// The file was lost: none that is smaller than the one before it. What is met is learnt.
+    Learn(Epochs),
+}
+
+impl Rule {
+    /// `Err` says what is wrong with a batch of `epoch` at `base..end`.
+    fn check(&self, epoch: Option<Epoch>, base: Offset, end: Offset) -> Result<Epoch, String> {
+        let epoch = epoch.ok_or("a batch without a leader epoch")?;
+        match self {
+            Self::Known(epochs) => match epochs.at(base) {
+                None => Err(format!("offset {base} lies before every incarnation of the log")),
+                Some((incarnation, _)) if incarnation.epoch != epoch => {
+                    Err(format!("a batch of epoch {epoch} where epoch {} wrote", incarnation.epoch))
+                }
+                Some((_, Some(next))) if end > next => {
+                    Err(format!("a batch of epoch {epoch} that reaches beyond offset {next}, where the next one began"))
+                }
+                Some(_) => Ok(epoch),
+            },
+            Self::Learn(epochs) => match epochs.last() {
+                Some(last) if epoch < last.epoch => {
+                    Err(format!("a batch of epoch {epoch} after one of {}", last.epoch))
+                }
+                _ => Ok(epoch),
+            },
+        }
+    }
+
+    /// A batch of this epoch could have been written by the log's last incarnation.
+    pub(crate) fn is_current(&self, epoch: Epoch) -> bool {
+        match self {
+            Self::Known(epochs) => epochs.last().is_some_and(|last| last.epoch == epoch),
+            Self::Learn(epochs) => epochs.last().is_none_or(|last| last.epoch <= epoch),
+        }
+    }
+
+    pub(crate) fn epochs(&self) -> &Epochs {
+        match self {
+            Self::Known(epochs) | Self::Learn(epochs) => epochs,
+        }
+    }
+}
+
+/// Why a walk ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// With the file.
+    EndOfFile,
+    /// At a header of zeros.
+    Zeros,
+    /// At bytes that are not the next batch.
+    Bad(String),
+}
+
+impl Stop {
+    pub(crate) fn words(&self) -> String {
+        match self {
+            Self::EndOfFile => "the file ends".to_owned(),
+            Self::Zeros => "zeros".to_owned(),
+            Self::Bad(what) => what.clone(),
+        }
+    }
+}
+
+/// What a walk found.
+#[derive(Debug)]
+pub(crate) struct Scanned {
+    /// The boundary after the last good batch.
+    pub(crate) end: Boundary,
+    pub(crate) stop: Stop,
+    pub(crate) index: SparseIndex,
+}
+
+/// Walks a segment that starts at `base` for as long as each batch is whole, checksummed, carries exactly the next offset and an
+/// epoch that the rule allows.
+pub(crate) fn scan(
+    reader: &mut DeviceReader,
+    base: Offset,
+    rule: &mut Rule,
+    config: &LogConfig,
+) -> io::Result<Scanned> {
+    let mut index = SparseIndex::new(base, config.index_interval_bytes, reader.bytes().max(config.segment_bytes));
+    let mut end = Boundary { offset: base, position: 0 };
+    loop {
+        match next_batch(reader, end, rule)? {
+            Ok((header, epoch)) => {
+                if let Rule::Learn(epochs) = rule {
+                    epochs.learn(epoch, end.offset, config.durable, config.inflight_bytes_max);
+                }
+                index.note(end);
+                end.offset = end.offset.plus(u64::from(header.records.unsigned_abs()));
+                end.position += header.total_bytes();
+            }
+            Err(stop) => return Ok(Scanned { end, stop, index }),
+        }
+    }
+}
+
+/// The batch at a boundary, if it is the next one of the log.
+pub(crate) fn next_batch(
+    reader: &mut DeviceReader,
+    at: Boundary,
+    rule: &Rule,
+) -> io::Result<Result<(Header, Epoch), Stop>> {
+    let left = reader.bytes() - at.position;
+    if left == 0 {
+        return Ok(Err(Stop::EndOfFile));
+    }
+    let first = reader.get(at.position, HEADER_BYTES)?;
+    if first.iter().all(|&byte| byte == 0) {
+        return Ok(Err(Stop::Zeros));
+    }
+    let bad = |what: String| Ok(Err(Stop::Bad(what)));
+    let header = match peek(first) {
+        Ok(Some(header)) => header,
+        Ok(None) if left < HEADER_BYTES as u64 => return bad(format!("{left} bytes at the end of the file")),
+        Ok(None) => return bad("a batch length of 0 in a header that is not all zeros".to_owned()),
+        Err(error) => return bad(error.to_string()),
+    };
+    let bytes = header.total_bytes();
+    if bytes > left {
+        return bad(format!("a batch of {bytes} bytes in a file that has {left} more"));
+    }
+    if header.offset() != Some(at.offset) {
+        return bad(format!("a batch with base offset {} where {} is next", header.base_offset, at.offset));
+    }
+    let end = at.offset.plus(u64::from(header.records.unsigned_abs()));
+    let epoch = match rule.check(header.epoch(), at.offset, end) {
+        Ok(epoch) => epoch,
+        Err(what) => return bad(what),
+    };
+    let whole = reader.get(at.position, usize::try_from(bytes).expect("not more than the file has"))?;
+    match verify(whole) {
+        Ok(_) => Ok(Ok((header, epoch))),
+        Err(error) => bad(error.to_string()),
+    }
+}
+
+/// Whether everything from `from` to the end of the file is zero.
+pub(crate) fn is_zero_from(reader: &mut DeviceReader, from: u64) -> io::Result<bool> {
+    let mut at = from;
+    while at < reader.bytes() {
+        let piece = reader.get(at, PIECE_BYTES)?;
+        if piece.iter().any(|&byte| byte != 0) {
+            return Ok(false);
+        }
+        at += piece.len() as u64;
+    }
+    Ok(true)
+}
+
+/// Bytes looked at in one piece by the searches.
+const PIECE_BYTES: usize = 1 << 18;
+
+/// Where the magic stands in a batch.
+const MAGIC_AT: usize = 16;
+
+/// Looks for a valid batch of the last incarnation, of a later offset than `after`, that starts at `from` or later. Nothing is
+/// known of boundaries there, so each byte is a candidate.
+///
+/// Bytes that look like headers can be dense on purpose, so the checksums that are computed are bounded; past the bound the answer
+/// is yes: with that much that looks like batches, cutting it off would be the graver mistake.
+pub(crate) fn find_batch(reader: &mut DeviceReader, from: u64, after: Offset, rule: &Rule) -> io::Result<Option<u64>> {
+    let mut budget = reader.bytes().saturating_mul(4).saturating_add(64 << 20);
+    let mut candidates = Vec::new();
+    let mut at = from;
+    while at + (HEADER_BYTES as u64) <= reader.bytes() {
+        let piece = reader.get(at, PIECE_BYTES + HEADER_BYTES - 1)?;
+        candidates.clear();
+        let starts = piece.len() + 1 - HEADER_BYTES;
+        for start in candidate_starts(piece, starts) {
+            let later = |header: &Header| {
+                let current = header.epoch().is_some_and(|epoch| rule.is_current(epoch));
+                current && header.offset().is_some_and(|offset| offset > after)
+            };
+            if let Ok(Some(header)) = peek(&piece[start..])
+                && later(&header)
+            {
+                candidates.push((at + start as u64, header.total_bytes()));
+            }
+        }
+        for &(position, bytes) in &candidates {
+            if bytes > reader.bytes() - position {
+                continue;
+            }
+            let Some(left) = budget.checked_sub(bytes) else { return Ok(Some(position)) };
+            budget = left;
+            if verify(reader.get(position, usize::try_from(bytes).expect("not more than the file has"))?).is_ok() {
+                return Ok(Some(position));
+            }
+        }
+        at += starts as u64;
+    }
+    Ok(None)
+}
+
+/// Starts whose magic byte is 2, quick over zeros, which are most of what a preallocated segment holds.
+fn candidate_starts(piece: &[u8], starts: usize) -> impl Iterator<Item = usize> + '_ {
+    piece[MAGIC_AT..MAGIC_AT + starts]
+        .chunks(256)
+        .enumerate()
+        .filter(|(_, chunk)| chunk.iter().any(|&byte| byte != 0))
+        .flat_map(|(number, chunk)| {
+            chunk.iter().enumerate().filter(|&(_, &byte)| byte == 2).map(move |(place, _)| number * 256 + place)
+        })
+}
