@@ -1,0 +1,140 @@
+//! A segment file in memory. The only file of this crate with `unsafe`.
+//!
+//! A mapping is append-only: bytes below `filled` never change again, so that readers may hold slices of them while more is
+//! appended behind. Nothing below the file's end is ever truncated while it is mapped: touching a page past the end of its file is
+//! SIGBUS, and so is a page whose reading fails, which is why cold pages are not read through here (see [`Mapping::resident`]).
+
+use memmap2::{Advice, MmapOptions, MmapRaw};
+use std::{cell::Cell, fs::File, io, ops::Range, slice};
+
+/// How much is prepared at a time: the mapping's lock is held for one slice, not for a whole segment.
+const POPULATE_SLICE_BYTES: usize = 2 << 20;
+
+const PAGE_BYTES: usize = 4096;
+
+/// What preparing does to the pages of a fresh segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Populate {
+    /// Make them present and writable: no fault at all on the shard, but every page is dirty at once, and the next flush of the
+    /// file writes them all (28 ms for the first fdatasync after 64 MiB of it).
+    Write,
+    /// Make them present: the first write to a page still takes a short fault, and nothing becomes dirty. For logs that flush.
+    Read,
+}
+
+/// A writable, shared mapping of a whole segment file.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    map: MmapRaw,
+    filled: Cell<usize>,
+    appending: Cell<bool>,
+}
+
+impl Mapping {
+    /// Maps the first `bytes` of `file`, which must be that long, of which `filled` are log already.
+    pub(crate) fn new(file: &File, bytes: usize, filled: usize) -> io::Result<Self> {
+        assert!(filled <= bytes, "a log of {filled} bytes in a mapping of {bytes}");
+        let map = MmapOptions::new().len(bytes).map_raw(file)?;
+        Ok(Self { map, filled: Cell::new(filled), appending: Cell::new(false) })
+    }
+
+    /// Brings the pages into the page table in slices. Called off the shard.
+    pub(crate) fn populate(&self, how: Populate) -> io::Result<()> {
+        let advice = match how {
+            Populate::Write => Advice::PopulateWrite,
+            Populate::Read => Advice::PopulateRead,
+        };
+        let mut at = 0;
+        while at < self.map.len() {
+            let bytes = POPULATE_SLICE_BYTES.min(self.map.len() - at);
+            self.map.advise_range(advice, at, bytes)?;
+            at += bytes;
+        }
+        Ok(())
+    }
+
+    /// Bytes of the mapping.
+    pub(crate) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Appends `bytes` bytes that `fill` writes in place. The place is all that `fill` sees.
+    pub(crate) fn append_with(&self, bytes: usize, fill: impl FnOnce(&mut [u8])) {
+        let at = self.filled.get();
+        assert!(bytes <= self.map.len() - at, "{bytes} bytes do not fit behind {at} of {}", self.map.len());
+        assert!(!self.appending.replace(true), "an append inside an append");
+        // SAFETY: `at..at + bytes` lies inside the mapping and past `filled`, so no slice handed out by `bytes` covers it while `fill` runs;
+        // `appending` keeps `fill` from getting the same place a second time, and the mapping is not Sync.
+        let place = unsafe { slice::from_raw_parts_mut(self.map.as_mut_ptr().add(at), bytes) };
+        fill(place);
+        self.filled.set(at + bytes);
+        self.appending.set(false);
+    }
+
+    /// Log bytes in place.
+    pub(crate) fn bytes(&self, range: Range<usize>) -> &[u8] {
+        assert!(range.start <= range.end && range.end <= self.filled.get(), "{range:?} is not filled");
+        // SAFETY: the range is inside the mapping and below `filled`, where nothing is written any more. The file is ours alone (the data
+        // directory is locked) and is never cut below its filled length while mapped.
+        unsafe { slice::from_raw_parts(self.map.as_ptr().add(range.start), range.len()) }
+    }
+
+    /// Whether every page of the range is in the page cache now, so that reading it here will not wait for the device (and a failing
+    /// device cannot kill the process). One system call.
+    pub(crate) fn resident(&self, range: Range<usize>) -> bool {
+        let start = range.start / PAGE_BYTES * PAGE_BYTES;
+        let bytes = range.end.min(self.map.len()) - start;
+        let mut pages = [0_u8; RESIDENT_PAGES_MAX];
+        let count = bytes.div_ceil(PAGE_BYTES);
+        if count > pages.len() {
+            return false;
+        }
+        // SAFETY: the address is page-aligned and inside the mapping, and `pages` has a byte for each page asked about.
+        let outcome = unsafe { libc::mincore(self.map.as_mut_ptr().add(start).cast(), bytes, pages.as_mut_ptr()) };
+        outcome == 0 && pages[..count].iter().all(|page| page & 1 == 1)
+    }
+}
+
+/// Pages that one [`Mapping::resident`] can ask about: a read of 1 MiB that begins inside a page.
+const RESIDENT_PAGES_MAX: usize = 257;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mapped(bytes: usize) -> Mapping {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(bytes as u64).unwrap();
+        Mapping::new(&file, bytes, 0).unwrap()
+    }
+
+    #[test]
+    fn slices_stay_as_they_were_while_more_is_appended() {
+        let mapping = mapped(8192);
+        mapping.append_with(3, |place| place.copy_from_slice(b"one"));
+        let held = mapping.bytes(0..3);
+        mapping.append_with(3, |place| place.copy_from_slice(b"two"));
+        assert_eq!(held, b"one");
+        assert_eq!(mapping.bytes(0..6), b"onetwo");
+    }
+
+    #[test]
+    #[should_panic(expected = "is not filled")]
+    fn unfilled_bytes_are_not_readable() {
+        mapped(4096).bytes(0..1);
+    }
+
+    #[test]
+    #[should_panic(expected = "do not fit")]
+    fn an_append_past_the_end_is_refused() {
+        mapped(4096).append_with(4097, |_| ());
+    }
+
+    #[test]
+    fn populated_pages_are_resident() {
+        let mapping = mapped(1 << 20);
+        mapping.populate(Populate::Write).unwrap();
+        assert!(mapping.resident(0..1 << 20));
+        assert!(mapping.resident(4000..1 << 20));
+    }
+}

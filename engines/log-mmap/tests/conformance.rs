@@ -1,0 +1,3 @@
+//! What every engine must do.
+
+log_testkit::conformance!(log_mmap::Mmap);

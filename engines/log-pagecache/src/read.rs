@@ -1,0 +1,92 @@
+//! Reads: a range for `sendfile`, or the ring into a block.
+
+use crate::{log::Log, residency::resident};
+use log_api::{Chunk, Counters, Piece, Read, ReadError, SendPath};
+use log_segment::{Loaded, Plan, damage, verify_read};
+
+/// Bytes of a read, held where they are.
+#[derive(Clone)]
+pub struct Pin(Loaded);
+
+impl AsRef<[u8]> for Pin {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_ref()
+    }
+}
+
+impl Log {
+    pub(crate) async fn read(&self, read: Read) -> Result<Chunk<Pin>, ReadError> {
+        let (start, end) = {
+            let segments = self.segments.borrow();
+            (segments.start(), segments.end())
+        };
+        if read.from < start || read.from > end {
+            return Err(ReadError::OutOfRange { asked: read.from, start, end });
+        }
+        // What is still in the gather buffer is not in the file. A block holds one read; only a single batch may be larger.
+        let bytes_max = read.bytes_max.min(self.shared.loader.block_bytes() as u64);
+        let read = Read { until: read.until.min(self.placed.get()), bytes_max, ..read };
+        if read.until <= read.from {
+            return Ok(Chunk::empty(read.from));
+        }
+        let planned = self.segments.borrow().plan(&read);
+        let Some(planned) = planned else { return Ok(Chunk::empty(read.from)) };
+        let plan = if planned.exact { planned } else { self.narrow(planned, &read).await? };
+        let piece = match self.shared.config.send {
+            SendPath::Sendfile => self.range(&plan)?,
+            SendPath::Copy => {
+                let bytes = self.load(&plan).await?;
+                verify_read(&self.dir(), &plan, bytes.as_ref())?;
+                Piece::Pin(Pin(bytes))
+            }
+        };
+        Ok(Chunk { base: plan.start.offset, next: plan.end.offset, bytes: plan.bytes(), pieces: vec![piece] })
+    }
+
+    /// Finds the exact batches by their headers.
+    async fn narrow(&self, plan: Plan, read: &Read) -> Result<Plan, ReadError> {
+        let bytes = self.load(&plan).await?;
+        plan.narrow(bytes.as_ref(), read)
+            .ok_or_else(|| damage(&self.dir(), &plan, 0, "no batch stands where one should").into())
+    }
+
+    /// The plan's bytes in memory, through the ring: from the page cache at once, from the device by a kernel worker.
+    async fn load(&self, plan: &Plan) -> Result<Loaded, ReadError> {
+        // The lease keeps the file while it is read.
+        let (file, _lease) = {
+            let segments = self.segments.borrow();
+            let segment = segments.get(plan.segment).expect("a plan names a segment of the log");
+            (segment.handle.ring().clone(), segments.lease(plan.segment))
+        };
+        let range = plan.start.position..plan.end.position;
+        self.count(resident(file.file(), &range), plan);
+        let bytes = self.shared.loader.load(&file, range).await?;
+        if let Loaded::Assembled(bytes) = &bytes {
+            Counters::add(&self.shared.counters.copied_bytes, bytes.len() as u64);
+        }
+        Ok(bytes)
+    }
+
+    /// The plan as a range to send.
+    fn range(&self, plan: &Plan) -> Result<Piece<Pin>, ReadError> {
+        let segments = self.segments.borrow();
+        let segment = segments.get(plan.segment).expect("a plan names a segment of the log");
+        let range = plan.start.position..plan.end.position;
+        let hot = resident(segment.handle.ring().file(), &range);
+        self.count(hot, plan);
+        let lease = segments.lease(plan.segment).expect("the segment is there");
+        Ok(Piece::File(segment.handle.range(range, hot, lease)?))
+    }
+
+    /// Counts a read and the question whether it is resident.
+    fn count(&self, hot: bool, plan: &Plan) {
+        let counters = &self.shared.counters;
+        Counters::add(&counters.system_calls, 1);
+        if hot {
+            Counters::add(&counters.read_hits, 1);
+        } else {
+            Counters::add(&counters.read_misses, 1);
+            Counters::add(&counters.read_bytes, plan.bytes());
+        }
+    }
+}
