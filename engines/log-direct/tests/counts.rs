@@ -1,0 +1,187 @@
+//! What the mechanism costs, in counts: writes, flushes, entries of the ring, copies, pages; and what proves that it is the mechanism.
+
+use log_api::{CounterSnapshot, EngineConfig, Level, LogEngine, LogId, Read, ReadKind};
+use log_direct::Direct;
+use log_testkit::{Pen, config, directory, in_shard, shape};
+use shard_ring::Ring;
+
+const LOG: LogId = LogId(3);
+
+async fn start(ring: &Ring, config: EngineConfig) -> (Direct, Pen) {
+    let engine = Direct::new(ring, config).await.expect("an engine in a fresh directory");
+    let recovery = engine.open(LOG).await.expect("a new log");
+    (engine, Pen::new(11, LOG, recovery.epoch))
+}
+
+fn since(engine: &Direct, before: &CounterSnapshot) -> CounterSnapshot {
+    engine.counters().snapshot().since(before)
+}
+
+#[test]
+fn a_small_commit_is_one_write_and_appends_are_no_system_calls() {
+    let dir = directory();
+    let config = config(dir.path());
+    in_shard(|ring| async move {
+        let (engine, mut pen) = start(&ring, config).await;
+        for commit in 0..20 {
+            let before = engine.counters().snapshot();
+            let entries = ring.counters().entries.get();
+            for _ in 0..10 {
+                pen.try_append(&engine, &[shape(1, 100)]).unwrap();
+            }
+            assert_eq!(ring.counters().entries.get(), entries, "appends push nothing");
+            pen.commit(&engine, Level::Durable).await;
+            let spent = since(&engine, &before);
+            assert_eq!((spent.writes, spent.flushes, spent.tail_waits), (1, 1, 0), "commit {commit}");
+            assert_eq!(ring.counters().entries.get() - entries, 1, "one entry of the ring a commit");
+            assert_eq!(spent.system_calls, 0);
+            assert!(spent.copied_bytes < spent.appended_bytes + 4096, "one copy, and a tail page at most");
+            let pages = spent.written_bytes / 4096;
+            assert!(
+                spent.written_bytes.is_multiple_of(4096) && pages <= spent.appended_bytes / 4096 + 2,
+                "{pages} pages"
+            );
+        }
+        engine.close().await.unwrap();
+    });
+}
+
+#[test]
+fn placed_commits_flush_nothing_and_one_flush_makes_them_durable() {
+    let dir = directory();
+    let config = config(dir.path());
+    in_shard(|ring| async move {
+        let (engine, mut pen) = start(&ring, config).await;
+        let before = engine.counters().snapshot();
+        for _ in 0..5 {
+            pen.try_append(&engine, &[shape(1, 3000)]).unwrap();
+            pen.commit(&engine, Level::Placed).await;
+        }
+        assert_eq!(since(&engine, &before).flushes, 0);
+        assert_eq!(engine.marks(LOG).durable.0, 0);
+        pen.commit(&engine, Level::Durable).await;
+        let spent = since(&engine, &before);
+        assert_eq!((spent.writes, spent.flushes), (5, 1), "nothing is written again for a flush");
+        engine.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_large_commit_is_several_writes_at_once() {
+    let dir = directory();
+    let config = EngineConfig { segment_bytes: 8 << 20, inflight_bytes_max: 16 << 20, ..config(dir.path()) };
+    in_shard(|ring| async move {
+        let (engine, mut pen) = start(&ring, config).await;
+        let block = engine.attestation().staging_block_bytes as u64;
+        let before = engine.counters().snapshot();
+        let entries = ring.counters().entries.get();
+        pen.try_append(&engine, &vec![shape(1, 100_000); 40]).unwrap();
+        let commit = engine.commit(&[engine.group(LOG)], Level::Durable);
+        assert_eq!(since(&engine, &before).writes, 4_000_000_u64.div_ceil(block).max(2), "all submitted at the call");
+        commit.await.unwrap();
+        assert_eq!(ring.counters().entries.get() - entries, since(&engine, &before).writes);
+        pen.check(&engine).await;
+        engine.close().await.unwrap();
+    });
+}
+
+#[test]
+fn commits_on_one_tail_page_wait_for_it_and_share_its_image() {
+    let dir = directory();
+    let config = config(dir.path());
+    in_shard(|ring| async move {
+        let (engine, mut pen) = start(&ring, config).await;
+        let before = engine.counters().snapshot();
+        let mut commits = Vec::new();
+        for _ in 0..5 {
+            pen.try_append(&engine, &[shape(1, 50)]).unwrap();
+            commits.push(engine.commit(&[engine.group(LOG)], Level::Durable));
+        }
+        for commit in commits {
+            commit.await.unwrap();
+        }
+        let spent = since(&engine, &before);
+        assert_eq!((spent.writes, spent.tail_waits), (2, 4), "the first page, then one image for the four that waited");
+        pen.check(&engine).await;
+        engine.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_scan_reads_each_byte_about_once_and_several_runs_ahead() {
+    let dir = directory();
+    let config = EngineConfig { segment_bytes: 16 << 20, tail_cache_bytes: 0, ..config(dir.path()) };
+    in_shard(|ring| async move {
+        let (engine, mut pen) = start(&ring, config).await;
+        for _ in 0..120 {
+            pen.append(&engine, &vec![shape(1, 1000); 64]).await;
+        }
+        pen.commit(&engine, Level::Durable).await;
+        let before = engine.counters().snapshot();
+        let marks = engine.marks(LOG);
+        let (mut from, mut bytes, mut reads) = (marks.start, 0, 0);
+        let mut deepest = 0;
+        while from < marks.placed {
+            let read = Read { from, until: marks.placed, bytes_max: 64 << 10, kind: ReadKind::Scan };
+            let entries = ring.counters().entries.get();
+            let chunk = engine.read(LOG, read).await.unwrap();
+            deepest = deepest.max(ring.counters().entries.get() - entries);
+            assert!(chunk.base == from && chunk.next > from && chunk.bytes <= 64 << 10);
+            (from, bytes, reads) = (chunk.next, bytes + chunk.bytes, reads + 1);
+        }
+        let spent = since(&engine, &before);
+        assert_eq!(bytes, engine.counters().appended_bytes.get());
+        assert_eq!(spent.read_misses, 1, "only the first of {reads} reads had to wait for the device unprepared");
+        assert!(deepest >= 4, "{deepest} reads in flight at once");
+        assert!(spent.read_bytes < bytes + bytes / 8, "{} bytes read for {bytes}", spent.read_bytes);
+        assert_eq!(spent.copied_bytes, 0);
+        engine.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_reader_that_holds_everything_it_read_starves_no_append() {
+    let dir = directory();
+    let config = EngineConfig { segment_bytes: 4 << 20, ..config(dir.path()) };
+    in_shard(|ring| async move {
+        let (engine, mut pen) = start(&ring, config).await;
+        let mut held = Vec::new();
+        let mut from = engine.marks(LOG).start;
+        for _ in 0..400 {
+            pen.try_append(&engine, &[shape(1, 60_000)])
+                .or_else(|error| {
+                    assert_eq!(error, log_api::AppendError::Busy, "only a roll may have to be waited for");
+                    assert!(engine.counters().rolls_waited.get() > 0);
+                    Err(error)
+                })
+                .ok();
+            pen.append(&engine, &[shape(1, 60_000)]).await;
+            pen.commit(&engine, Level::Placed).await;
+            let until = engine.marks(LOG).placed;
+            let chunk = engine.read(LOG, Read { from, until, bytes_max: 1 << 20, kind: ReadKind::Hot }).await.unwrap();
+            from = chunk.next;
+            held.push(chunk);
+        }
+        assert!(
+            engine.counters().appended_bytes.get()
+                > 3 * engine.attestation().staging_blocks as u64 * engine.attestation().staging_block_bytes as u64
+        );
+        pen.check(&engine).await;
+        drop(held);
+        engine.close().await.unwrap();
+    });
+}
+
+#[test]
+fn the_attestation_says_what_is_so() {
+    let dir = directory();
+    let config = config(dir.path());
+    in_shard(|ring| async move {
+        let (engine, _) = start(&ring, config).await;
+        let attestation = engine.attestation();
+        assert!(attestation.direct && attestation.files == 1 && attestation.files_fixed == 1, "{attestation:?}");
+        assert!(attestation.staging_blocks_registered <= attestation.staging_blocks);
+        assert!(attestation.reading_blocks_registered <= attestation.reading_blocks);
+        engine.close().await.unwrap();
+    });
+}
