@@ -82,11 +82,6 @@ impl SparseIndex {
         *self.entries.last().expect("the first entry is the segment's start")
     }
 
-    /// Drops what lies at or after `end`, but never the segment's start.
-    pub(crate) fn truncate(&mut self, end: u64) {
-        self.entries.retain(|entry| entry.position < end || entry.position == 0);
-    }
-
     /// The file beside a sealed segment: what it says of the segment, then the entries.
     pub(crate) fn encode(&self, end: Boundary) -> Vec<u8> {
         let words = [end.offset.0, end.position, self.interval_bytes, self.entries.len() as u64];

@@ -41,7 +41,7 @@ pub struct Keeper {
 #[derive(Clone)]
 struct Job {
     /// Held for its lock.
-    data: DataDir,
+    _data: DataDir,
     config: LogConfig,
     files: Files,
     /// The durable mark as far as the watermark file may say. Written on the helper alone.
@@ -74,7 +74,7 @@ impl Keeper {
             failure: RefCell::new(None),
         };
         let job = Job {
-            data: data.clone(),
+            _data: data.clone(),
             config: config.clone(),
             files: Files::new(),
             durable: Arc::new(AtomicU64::new(start.0)),
@@ -167,7 +167,7 @@ impl Keeper {
     fn run<T: Send + 'static>(
         &self,
         body: impl FnOnce(&Job) -> T + Send + 'static,
-    ) -> impl Future<Output = T> + use<T> + 'static {
+    ) -> impl Future<Output = T> + 'static {
         let job = self.job.clone();
         self.helper.run(&self.ring, move || body(&job))
     }

@@ -3,7 +3,6 @@
 use log_api::{EngineConfig, LogId, Offset, OpenError};
 use std::{
     fs::{File, TryLockError},
-    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
