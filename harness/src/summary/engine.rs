@@ -2,6 +2,7 @@
 
 use super::Verdict;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// One engine's row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -206,6 +207,9 @@ pub struct Throughput {
 
 /// One column a quantity, one value an interval, all of the same length; after the end of the schedule they go on while the
 /// backlog drains.
+///
+/// An interval with too few samples for a percentile is merged with its neighbours, histogram with histogram, as
+/// [`percentile_windows`] says; each interval of such a window carries the window's value.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Series {
     /// Begin of the interval on the run's clock.
@@ -218,12 +222,39 @@ pub struct Series {
     pub backlog: Vec<u64>,
     /// Messages whose intended arrival lies in the interval and that were acknowledged: the samples of the percentiles.
     pub samples: Vec<u64>,
-    /// Response time of these, median; `None` when fewer than 10 samples lie beyond.
+    /// Response time of these, median; `None` when fewer than 10 samples lie beyond, even in the longest window.
     pub p50_ns: Vec<Option<u64>>,
     /// 99 %.
     pub p99_ns: Vec<Option<u64>>,
     /// 99.9 %.
     pub p999_ns: Vec<Option<u64>>,
+}
+
+/// Intervals that may be merged for one percentile of a series.
+pub const WINDOW_INTERVALS_MAX: usize = 20;
+
+/// Which intervals of a series to merge for a quantile, given each interval's samples: consecutive windows, each as short as
+/// carries the quantile and at most [`WINDOW_INTERVALS_MAX`] long. Intervals in no window have no value.
+pub fn percentile_windows(samples: &[u64], quantile: f64) -> Vec<Range<usize>> {
+    let mut windows = Vec::new();
+    let mut from = 0;
+    while from < samples.len() {
+        let longest = (from + WINDOW_INTERVALS_MAX).min(samples.len());
+        let mut sum = 0;
+        let enough = (from..longest).find(|n| {
+            sum += samples[*n];
+            LatencySet::is_told(sum, quantile)
+        });
+        match enough {
+            Some(last) => {
+                windows.push(from..last + 1);
+                from = last + 1;
+            }
+            // Nothing that begins here carries it.
+            None => from += 1,
+        }
+    }
+    windows
 }
 
 impl Series {
@@ -338,4 +369,54 @@ pub struct Content {
     pub reordered: u64,
     /// Received with a wrong checksum or wrong bytes.
     pub damaged: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_wants_ten_samples_beyond_it() {
+        let set = |count| LatencySet::from_histogram(count, |quantile| (quantile * 1e4) as u64, 10_000);
+        let told = |count| {
+            let set = set(count);
+            [set.p50_ns, set.p90_ns, set.p99_ns, set.p999_ns, set.p9999_ns].iter().filter(|p| p.is_some()).count()
+        };
+        let cases = [(0, 0), (19, 0), (20, 1), (99, 1), (100, 2), (999, 2), (1_000, 3), (9_999, 3), (10_000, 4)];
+        for (count, percentiles) in cases {
+            assert_eq!(told(count), percentiles, "{count} samples");
+        }
+        assert_eq!((told(999_999), told(1_000_000)), (4, 5), "p99.99 wants a million");
+        assert_eq!((set(0).max_ns, set(1).max_ns), (None, Some(10_000)));
+    }
+
+    #[test]
+    fn thin_intervals_are_merged_until_they_carry_the_percentile() {
+        // p99 wants 1,000 samples.
+        assert_eq!(percentile_windows(&[2_000, 400, 400, 400, 1_000, 3], 0.99), [0..1, 1..4, 4..5]);
+        assert_eq!(percentile_windows(&[10; 200], 0.99), []);
+        // What lies too far apart is not merged, and what follows is not lost.
+        let mut samples = [1; 40];
+        samples[39] = 999;
+        let windows = percentile_windows(&samples, 0.99);
+        assert_eq!((windows.len(), windows.first()), (1, Some(&(20..40))));
+        samples[39] = 1_000;
+        assert_eq!(percentile_windows(&samples, 0.99).len(), 1);
+    }
+
+    #[test]
+    fn what_an_engine_answers_for_leaves_write_back_apart() {
+        let costs = Costs {
+            payload_bytes: 1_000,
+            device_bytes: Some(1_300),
+            cpu_shard_s_per_gb: Some(0.5),
+            cpu_helpers_s_per_gb: Some(0.25),
+            cpu_kernel_workers_s_per_gb: None,
+            cpu_write_back_s_per_gb: Some(9.0),
+            ..Costs::default()
+        };
+        assert_eq!(costs.cpu_s_per_gb(), Some(0.75));
+        assert_eq!(costs.device_bytes_per_byte(), Some(1.3));
+        assert_eq!(Costs::default().cpu_s_per_gb(), None);
+    }
 }

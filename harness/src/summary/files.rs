@@ -101,6 +101,45 @@ pub fn store_json(folder: &Path, file: &str, value: &impl Serialize) -> Result<(
         .map_err(|error| ResultError::Io { path: path.clone(), error })
 }
 
+/// Columns of [`SERIES_FILE`]; an empty field is "not told".
+pub const SERIES_COLUMNS: [&str; 9] =
+    ["engine", "t_s", "offered_per_s", "achieved_per_s", "backlog", "samples", "p50_ns", "p99_ns", "p999_ns"];
+
+/// Writes [`SERIES_FILE`]: the series of all engines, one line an engine and interval.
+///
+/// # Errors
+/// The folder cannot be written.
+pub fn store_series(folder: &Path, summary: &Summary) -> Result<(), ResultError> {
+    let path = folder.join(SERIES_FILE);
+    let failed = |error: csv::Error| ResultError::Io { path: path.clone(), error: error.into() };
+    let mut file = csv::Writer::from_path(&path).map_err(failed)?;
+    file.write_record(SERIES_COLUMNS).map_err(failed)?;
+    for engine in &summary.engines {
+        let Some(series) = engine.measurement.as_ref().map(|measured| &measured.series) else { continue };
+        let told = |values: &[Option<u64>], n: usize| values[n].map(|ns| ns.to_string()).unwrap_or_default();
+        for n in 0..series.len() {
+            file.write_record([
+                engine.name.clone(),
+                decimal(series.t_s[n]),
+                decimal(series.offered_per_s[n]),
+                decimal(series.achieved_per_s[n]),
+                series.backlog[n].to_string(),
+                series.samples[n].to_string(),
+                told(&series.p50_ns, n),
+                told(&series.p99_ns, n),
+                told(&series.p999_ns, n),
+            ])
+            .map_err(failed)?;
+        }
+    }
+    file.flush().map_err(|error| ResultError::Io { path: path.clone(), error })
+}
+
+/// At most three decimals: a millisecond, or a thousandth of a message.
+fn decimal(value: f64) -> String {
+    super::format::factor(value)
+}
+
 fn load<T: DeserializeOwned>(path: &Path) -> Result<T, ResultError> {
     let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => ResultError::Missing(path.parent().unwrap_or(path).to_path_buf()),

@@ -84,6 +84,20 @@ impl Fluid {
         fluid.delay_s = fluid.peak_messages / capacity_per_s;
         Some(fluid)
     }
+
+    /// The model's queue as points (seconds, messages): one at each interval's end, and the end of the last drain.
+    pub fn queue(offered_per_s: &[f64], interval_s: f64, capacity_per_s: f64) -> Vec<(f64, f64)> {
+        let mut queue = 0.0f64;
+        let mut points = vec![(0.0, 0.0)];
+        for (interval, offered) in offered_per_s.iter().enumerate() {
+            queue = (queue + (offered - capacity_per_s) * interval_s).max(0.0);
+            points.push(((interval + 1) as f64 * interval_s, queue));
+        }
+        if queue > 0.0 && capacity_per_s > 0.0 {
+            points.push((offered_per_s.len() as f64 * interval_s + queue / capacity_per_s, 0.0));
+        }
+        points
+    }
 }
 
 #[cfg(test)]

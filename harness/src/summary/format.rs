@@ -1,6 +1,6 @@
 //! Numbers for people: units chosen by magnitude, three significant digits, the same in the table and in the report.
 
-/// A latency: `843 µs`, `1.23 ms`, `12.3 s`, `20.5 min`. At most seven characters below 100 hours.
+/// A latency: `843 µs`, `1.23 ms`, `12.3 s`, `20.5 min`. At most seven characters.
 pub fn latency(ns: u64) -> String {
     duration(ns as f64 / 1e9)
 }
@@ -19,20 +19,22 @@ pub fn duration(seconds: f64) -> String {
         m if m < 999.5e-3 => (seconds * 1e3, "ms"),
         m if m < 599.5 => (seconds, "s"),
         m if m < 5_997.0 => (seconds / 60.0, "min"),
-        _ => (seconds / 3_600.0, "h"),
+        m if m < 3.598e6 => (seconds / 3_600.0, "h"),
+        _ => return format!("{:.0e} h", seconds / 3_600.0),
     };
     let digits = if unit == "min" { 2 } else { 3 };
     if unit == "ns" { format!("{value:.0} ns") } else { format!("{} {unit}", significant(value, digits)) }
 }
 
-/// A count or a rate: `0`, `843`, `1.23k`, `12.3M`, `1.23G`. At most five characters below 10^15.
+/// A count or a rate: `0`, `843`, `1.23k`, `12.3M`, `1.23G`. At most five characters.
 pub fn count(n: f64) -> String {
     match n.abs() {
         m if m < 999.5 => format!("{n:.0}"),
         m if m < 999.5e3 => format!("{}k", significant(n / 1e3, 3)),
         m if m < 999.5e6 => format!("{}M", significant(n / 1e6, 3)),
         m if m < 999.5e9 => format!("{}G", significant(n / 1e9, 3)),
-        _ => format!("{}T", significant(n / 1e12, 3)),
+        m if m < 999.5e12 => format!("{}T", significant(n / 1e12, 3)),
+        _ => format!("{n:.0e}"),
     }
 }
 
@@ -63,7 +65,7 @@ pub fn percent(share: f64) -> String {
     let percent = share * 100.0;
     let digits = match 1.0 - share {
         away if away <= 0.0 => 0,
-        away if away < 1e-4 => 4,
+        away if away < 1e-5 => 4,
         away if away < 1e-3 => 3,
         away if away < 1e-2 => 2,
         _ if percent > 0.0 && percent < 0.1 => 2,
@@ -72,7 +74,13 @@ pub fn percent(share: f64) -> String {
     // Never round up to "all of them".
     let scale = 10f64.powi(digits);
     let shown = if share < 1.0 { (percent * scale + 1e-6).floor() / scale } else { percent };
-    format!("{shown:.*} %", digits as usize)
+    let text = format!("{shown:.*}", digits as usize);
+    // At most one needless zero: 99.6 and 50.0, not 99.60.
+    let kept = match text.find('.') {
+        Some(point) => text.trim_end_matches('0').len().max(point + 2),
+        None => text.len(),
+    };
+    format!("{} %", &text[..kept])
 }
 
 /// A whole number with thin groups of three: `1,234,567`.
@@ -80,7 +88,7 @@ pub fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -128,6 +136,7 @@ mod tests {
             (599_600_000_000, "10 min"),
             (5_990_000_000_000, "100 min"),
             (7_200_000_000_000, "2.00 h"),
+            (u64::MAX, "5e6 h"),
         ];
         for (ns, text) in cases {
             assert_eq!(latency(ns), text, "{ns} ns");
@@ -145,6 +154,7 @@ mod tests {
             (999_499.0, "999k"),
             (999_500.0, "1.00M"),
             (1.5e9, "1.50G"),
+            (u64::MAX as f64, "2e19"),
         ];
         for (n, text) in cases {
             assert_eq!(count(n), text, "{n}");
@@ -159,7 +169,7 @@ mod tests {
         assert_eq!(percent(1.0), "100 %");
         assert_eq!(percent(0.99996), "99.996 %");
         assert_eq!(percent(0.999_999_99), "99.9999 %");
-        assert_eq!(percent(0.996), "99.60 %");
+        assert_eq!(percent(0.996), "99.6 %");
         assert_eq!(percent(0.5), "50.0 %");
         assert_eq!(percent(0.0), "0.0 %");
         assert_eq!(percent(1.17), "117 %");

@@ -15,11 +15,12 @@ mod machine;
 
 pub use engine::{
     Attestation, Backlog, Content, Costs, Dry, EngineResult, GeneratorLoad, LatencySet, Measurement, ObjectiveMet,
-    P9999_SAMPLES_MIN, PhaseResult, SAMPLES_BEYOND_MIN, Series, Status, Throughput,
+    P9999_SAMPLES_MIN, PhaseResult, SAMPLES_BEYOND_MIN, Series, Status, Throughput, WINDOW_INTERVALS_MAX,
+    percentile_windows,
 };
 pub use files::{
-    LATENCY_FILE, MANIFEST_FILE, REPORT_FILE, ResultError, SERIES_FILE, SUMMARY_FILE, load_manifest, load_summary,
-    store_json,
+    LATENCY_FILE, MANIFEST_FILE, REPORT_FILE, ResultError, SERIES_COLUMNS, SERIES_FILE, SUMMARY_FILE, load_manifest,
+    load_summary, store_json, store_series,
 };
 pub use flood::{Fluid, UNDER_QUEUE_MS, dry_from, under_s, under_threshold};
 pub use machine::{Cores, Machine, Manifest};
