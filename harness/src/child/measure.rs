@@ -1,0 +1,268 @@
+//! Turns what was written down into the figures of a summary.
+
+use super::job::Job;
+use crate::load::{
+    generator::{End, Played},
+    recorder::Recorder,
+};
+use crate::profile::{Resolved, Role};
+use crate::summary::{
+    Backlog, Dry, GeneratorLoad, LatencySet, ObjectiveMet, PhaseResult, Series, Throughput, Verdict, dry_from,
+    under_threshold,
+};
+use hdrhistogram::Histogram;
+
+/// A row whose generator was busier than this at the peak shows the harness.
+pub const HARNESS_BOUND: f64 = 0.9;
+/// Lateness that a believable run keeps for 99.9 % of its messages, nanoseconds.
+const LATENESS_NS_MAX: u64 = 1_000_000;
+/// Share of what was offered that must be achieved while no backlog stands.
+const ACHIEVED_SHARE_MIN: f64 = 0.995;
+/// Standard deviations by which a count of arrivals may miss the curve's integral.
+const ARRIVALS_SIGMA_MAX: f64 = 6.0;
+
+const NS_PER_S: f64 = 1e9;
+
+/// A histogram's percentiles, as far as its samples carry them.
+#[must_use]
+pub fn latencies(histogram: &Histogram<u64>) -> LatencySet {
+    LatencySet::from_histogram(histogram.len(), |quantile| histogram.value_at_quantile(quantile), histogram.max())
+}
+
+/// The figures of each phase, in order.
+#[must_use]
+pub fn phases(resolved: &Resolved, recorder: &Recorder, tails: u32) -> Vec<PhaseResult> {
+    let one = |(phase, named): (usize, &crate::profile::ResolvedPhase)| {
+        let length_s = (named.end_ns - named.start_ns) as f64 / NS_PER_S;
+        let offered =
+            recorder.phase_sum(&recorder.sent, phase) + recorder.phase_sum(&recorder.abandoned, phase);
+        let parts = &recorder.phases[phase];
+        PhaseResult {
+            phase: named.name.clone(),
+            offered_messages: offered,
+            acknowledged_messages: recorder.phase_sum(&recorder.acknowledged, phase),
+            offered_per_s: offered as f64 / length_s,
+            achieved_per_s: recorder.achieved_in_phase[phase] as f64 / length_s,
+            response: latencies(&recorder.phase_merged(&recorder.response, phase)),
+            queued: latencies(&parts.queued),
+            lateness: latencies(&parts.lateness),
+            service: latencies(&parts.service),
+            end_to_end: (tails > 0).then(|| latencies(&recorder.phase_merged(&recorder.end_to_end, phase))),
+        }
+    };
+    resolved.phases.iter().enumerate().map(one).collect()
+}
+
+/// The same over the whole run.
+#[must_use]
+pub fn total(resolved: &Resolved, recorder: &Recorder, phases: &[PhaseResult]) -> PhaseResult {
+    let length_s = resolved.duration_ns as f64 / NS_PER_S;
+    let merged = |of: &dyn Fn(usize) -> Histogram<u64>| {
+        let mut sum = crate::load::recorder::histogram();
+        for phase in 0..resolved.phases.len() {
+            sum.add(of(phase)).expect("all histograms have the same bounds");
+        }
+        latencies(&sum)
+    };
+    let offered: u64 = phases.iter().map(|phase| phase.offered_messages).sum();
+    let achieved: u64 = recorder.achieved_in_phase.iter().sum();
+    PhaseResult {
+        phase: "all".to_owned(),
+        offered_messages: offered,
+        acknowledged_messages: phases.iter().map(|phase| phase.acknowledged_messages).sum(),
+        offered_per_s: offered as f64 / length_s,
+        achieved_per_s: achieved as f64 / length_s,
+        response: merged(&|phase| recorder.phase_merged(&recorder.response, phase)),
+        queued: merged(&|phase| recorder.phases[phase].queued.clone()),
+        lateness: merged(&|phase| recorder.phases[phase].lateness.clone()),
+        service: merged(&|phase| recorder.phases[phase].service.clone()),
+        end_to_end: phases
+            .iter()
+            .any(|phase| phase.end_to_end.is_some())
+            .then(|| merged(&|phase| recorder.phase_merged(&recorder.end_to_end, phase))),
+    }
+}
+
+/// The run by interval, as far as it went.
+#[must_use]
+pub fn series(recorder: &Recorder, end: &End) -> Series {
+    let axis = recorder.axis();
+    let interval_ns = axis.interval_ns();
+    let stopped = if let End::Stopped(at_ns) = end { Some((at_ns / interval_ns) as usize) } else { None };
+    let intervals = stopped.unwrap_or(axis.intervals().max(recorder.achieved.len()));
+    let mut series = Series::default();
+    let (mut offered_sum, mut achieved_sum) = (0, 0);
+    for interval in 0..intervals {
+        let within = interval < axis.intervals();
+        let start_ns = interval as u64 * interval_ns;
+        let length_s = interval_ns as f64 / NS_PER_S;
+        // The schedule's last interval may be cut short.
+        let offered_s = axis.duration_ns().saturating_sub(start_ns).clamp(1, interval_ns) as f64 / NS_PER_S;
+        let offered = if within { recorder.offered_in(interval) } else { 0 };
+        let achieved = recorder.achieved.get(interval).copied().unwrap_or(0);
+        offered_sum += offered;
+        achieved_sum += achieved;
+        let response = latencies(&if within {
+            recorder.interval_merged(&recorder.response, interval)
+        } else {
+            crate::load::recorder::histogram()
+        });
+        series.t_s.push(start_ns as f64 / NS_PER_S);
+        series.offered_per_s.push(offered as f64 / offered_s);
+        series.achieved_per_s.push(achieved as f64 / length_s);
+        series.backlog.push(offered_sum - achieved_sum.min(offered_sum));
+        series.samples.push(response.count);
+        series.p50_ns.push(response.p50_ns);
+        series.p99_ns.push(response.p99_ns);
+        series.p999_ns.push(response.p999_ns);
+    }
+    series
+}
+
+/// The deepest queue.
+#[must_use]
+pub fn backlog(series: &Series, interval_s: f64) -> Backlog {
+    let deepest = series.backlog.iter().enumerate().max_by_key(|(interval, depth)| (**depth, usize::MAX - interval));
+    let (interval, depth) = deepest.map_or((0, 0), |(interval, depth)| (interval, *depth));
+    Backlog { peak_messages: depth, peak_at_s: (interval + 1) as f64 * interval_s }
+}
+
+/// Whether and when the queue was gone.
+#[must_use]
+pub fn dry(series: &Series, interval_s: f64, played: &Played) -> Dry {
+    let left = match played.end {
+        End::NotDry | End::Stopped(_) => series.backlog.last().copied().unwrap_or(0),
+        End::Complete | End::NotReceived => 0,
+    };
+    dry_from(series, interval_s, left)
+}
+
+/// Throughput over the whole run.
+#[must_use]
+pub fn throughput(resolved: &Resolved, phases: &[PhaseResult], series: &Series) -> Throughput {
+    let plateau = resolved.phase_with(Role::Plateau).map_or(0, |(phase, _)| usize::from(phase));
+    let threshold = under_threshold(&series.offered_per_s);
+    let under = |interval: usize| series.backlog[interval] as f64 > threshold;
+    // Whole intervals under: a queue stood at both of their ends.
+    let whole: Vec<f64> =
+        (1..series.len()).filter(|i| under(i - 1) && under(*i)).map(|i| series.achieved_per_s[i]).collect();
+    Throughput {
+        offered_messages: phases.iter().map(|phase| phase.offered_messages).sum(),
+        acknowledged_messages: phases.iter().map(|phase| phase.acknowledged_messages).sum(),
+        plateau_achieved_per_s: phases[plateau].achieved_per_s,
+        sustained_per_s: (!whole.is_empty()).then(|| whole.iter().sum::<f64>() / whole.len() as f64),
+    }
+}
+
+/// How well each objective (a bound in nanoseconds and a share) was met.
+#[must_use]
+pub fn objectives(wanted: &[(u64, f64)], recorder: &Recorder, series: &Series, interval_s: f64) -> Vec<ObjectiveMet> {
+    let within: Vec<Histogram<u64>> = (0..series.len().min(recorder.axis().intervals()))
+        .map(|interval| recorder.interval_merged(&recorder.response, interval))
+        .collect();
+    let offered: Vec<u64> = (0..within.len()).map(|interval| recorder.offered_in(interval)).collect();
+    let one = |(within_ns, share): &(u64, f64)| {
+        let in_time: Vec<u64> = within.iter().map(|response| response.count_between(0, *within_ns)).collect();
+        let missed: Vec<usize> =
+            (0..in_time.len()).filter(|i| (in_time[*i] as f64) < share * offered[*i] as f64).collect();
+        let all: u64 = offered.iter().sum();
+        ObjectiveMet {
+            share: if all > 0 { in_time.iter().sum::<u64>() as f64 / all as f64 } else { 1.0 },
+            first_violation_s: missed.first().map(|interval| *interval as f64 * interval_s),
+            above_s: missed.len() as f64 * interval_s,
+        }
+    };
+    wanted.iter().map(one).collect()
+}
+
+/// How busy the generator was in the busiest second of the plateau.
+#[must_use]
+pub fn generator(resolved: &Resolved, played: &Played) -> GeneratorLoad {
+    let interval_ns = resolved.interval_ns();
+    let (start, end) = resolved.phase_with(Role::Plateau).map_or((0, u64::MAX), |(_, p)| (p.start_ns, p.end_ns));
+    let second = (1_000_000_000 / interval_ns).max(1) as usize;
+    let first = (start / interval_ns) as usize;
+    let last = (end.div_ceil(interval_ns) as usize).min(played.busy_ns.len());
+    let plateau = played.busy_ns.get(first..last).unwrap_or(&[]);
+    let window = second.min(plateau.len()).max(1);
+    let busiest = plateau.windows(window).map(|window| window.iter().sum::<u64>()).max().unwrap_or(0);
+    let busy_share_peak = (busiest as f64 / (window as u64 * interval_ns) as f64).min(1.0);
+    GeneratorLoad { busy_share_peak, harness_bound: busy_share_peak > HARNESS_BOUND }
+}
+
+/// The generator kept its schedule.
+#[must_use]
+pub fn lateness_verdict(total: &PhaseResult) -> Verdict {
+    let late = total.lateness.p999_ns.or(total.lateness.max_ns);
+    Verdict {
+        gate: "lateness".to_owned(),
+        passed: late.is_none_or(|late| late <= LATENESS_NS_MAX),
+        detail: match (total.lateness.p999_ns, late) {
+            (Some(late), _) => format!("p99.9 {:.3} ms, at most 1 ms", late as f64 / 1e6),
+            (None, Some(late)) => format!("largest {:.3} ms of {} messages, at most 1 ms", late as f64 / 1e6, total.lateness.count),
+            (None, None) => "no message was acknowledged".to_owned(),
+        },
+    }
+}
+
+/// What was offered below the wall, while no backlog stood, was achieved.
+#[must_use]
+pub fn achieved_verdict(job: &Job, series: &Series) -> Verdict {
+    let gate = "achieved".to_owned();
+    let threshold = under_threshold(&series.offered_per_s);
+    let wall = job.wall.unwrap_or(f64::INFINITY);
+    let calm = |i: &usize| {
+        let before = if *i == 0 { 0 } else { series.backlog[i - 1] };
+        series.offered_per_s[*i] > 0.0
+            && series.offered_per_s[*i] < wall
+            && before as f64 <= threshold
+            && series.backlog[*i] as f64 <= threshold
+    };
+    let counted: Vec<usize> = (0..series.len()).filter(calm).collect();
+    let sum = |values: &[f64]| counted.iter().map(|i| values[*i]).sum::<f64>();
+    let (offered, achieved) = (sum(&series.offered_per_s), sum(&series.achieved_per_s));
+    if offered == 0.0 {
+        let detail = "nothing was offered below the wall without a backlog".to_owned();
+        return Verdict { gate, passed: true, detail };
+    }
+    let share = achieved / offered;
+    Verdict {
+        gate,
+        passed: share >= ACHIEVED_SHARE_MIN,
+        detail: format!(
+            "{:.2} % of what was offered in {} intervals without a backlog, at least 99.5 %",
+            share * 100.0,
+            counted.len()
+        ),
+    }
+}
+
+/// The count of arrivals fits the curve.
+#[must_use]
+pub fn arrivals_verdict(resolved: &Resolved, phases: &[PhaseResult], end: &End) -> Verdict {
+    let gate = "arrivals".to_owned();
+    if let End::Stopped(_) = end {
+        return Verdict { gate, passed: true, detail: "not judged: the schedule was not played to its end".to_owned() };
+    }
+    let batch = f64::from(resolved.messages.batch);
+    let expected = resolved.messages_expected();
+    let drawn: u64 = phases.iter().map(|phase| phase.offered_messages).sum();
+    let miss = (drawn as f64 - expected).abs();
+    let (bound, law) = match resolved.arrivals {
+        crate::profile::ArrivalLaw::Deterministic => (2.0 * batch, "two batches"),
+        crate::profile::ArrivalLaw::Poisson | crate::profile::ArrivalLaw::BModel { .. } => {
+            (ARRIVALS_SIGMA_MAX * (expected * batch).sqrt() + batch, "6 standard deviations of a Poisson process")
+        }
+        crate::profile::ArrivalLaw::Mmpp { burst, length_s, .. } => {
+            // The variance of the count of a modulated process grows by its bursts: at most `burst` times the rate for `length_s` each.
+            let seconds: f64 = resolved.duration_ns as f64 / NS_PER_S;
+            let spread: f64 = expected / seconds * burst * (2.0 * length_s * seconds).sqrt();
+            (ARRIVALS_SIGMA_MAX * ((expected * batch).sqrt() + spread) + batch, "6 standard deviations of its bursts")
+        }
+    };
+    Verdict {
+        gate,
+        passed: miss <= bound,
+        detail: format!("{drawn} messages where the curve has {expected:.0}, at most {bound:.0} off ({law})"),
+    }
+}

@@ -1,0 +1,433 @@
+//! A job from start to end: the node, the generator on its own core, the figures.
+
+use super::{
+    cold::Cold,
+    costs::{self, Sample},
+    hlog,
+    job::{Event, Job, Probed, Progress, Task},
+    measure, tell,
+};
+use crate::load::{
+    clock::now_ns,
+    consumers::{Consumers, Kind, Subscription},
+    encode::Encoder,
+    feed::{Feed, Pace},
+    generator::{End, Generator, Limits, Played, Tick},
+    stream::Findings,
+};
+use crate::profile::{Profile, Resolved, Settings, SizeLaw};
+use crate::schedule::{Schedule, Split};
+use crate::summary::{Content, EngineResult, Measurement, Status, Verdict};
+use anyhow::{Context, bail};
+use broker::{EngineKind, Node, NodeReport, Producer, ShardState, StatsHandle, Stop};
+use log_api::SendPath;
+use std::{
+    net::SocketAddr,
+    num::NonZeroU64,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+/// From starting the generator to the first intended arrival.
+const LEAD_NS: u64 = 50_000_000;
+/// How long consumers may take to receive the rest after the last acknowledgement.
+const RECEIVE: Duration = Duration::from_secs(10);
+/// How long acknowledgements of a history or a probe may take after the last batch.
+const SETTLE: Duration = Duration::from_secs(30);
+/// Ticks between two progress lines.
+const TICKS_A_LINE: u32 = 2;
+/// Rate of a probe's schedule, messages a second: only its order, sizes and partitions are used.
+const FLOOD_PER_S: f64 = 5e7;
+/// Arrivals that the mean size of a batch is taken from.
+const MEAN_OF: usize = 1_000;
+
+/// What the generator's thread takes over from the node.
+struct Shard {
+    producer: Producer,
+    address: SocketAddr,
+    /// Start and end of each of its partitions when the node opened them.
+    partitions: Vec<(u32, u64, u64)>,
+}
+
+/// What the generator's thread gives back.
+struct Loaded {
+    played: Played,
+    findings: Findings,
+    problems: Vec<String>,
+    tails: u32,
+    catch_ups: u32,
+}
+
+/// Plays a job and tells the parent.
+///
+/// # Errors
+/// The node does not start, the generator fails, files cannot be written.
+pub fn run(job: &Job, stop: &AtomicBool) -> anyhow::Result<()> {
+    let profile = job.profile()?;
+    let resolved = resolve(job, &profile)?;
+    let engine = job.engine()?;
+    let data_dir = EngineKind::DISK.contains(&engine).then(|| job.data_dir.clone());
+    let before = Sample::take(data_dir.as_deref());
+    let mut node = Node::start(job.node(&resolved)?)?;
+    let send = engine.capabilities().readable.then(|| node.send_path());
+    tell(&Event::Opened);
+    let shards = node.shards().iter_mut().map(|handle| Shard {
+        producer: handle.producer.take().expect("nobody took it before"),
+        address: handle.address,
+        partitions: handle
+            .recovered
+            .iter()
+            .map(|(partition, recovery)| (*partition, recovery.marks.start.0, recovery.marks.end.0))
+            .collect(),
+    });
+    let shards = shards.collect();
+    let load = Load { job: job.clone(), profile, resolved: resolved.clone(), readable: send.is_some(), stats: node.stats() };
+    let loaded = std::thread::scope(|scope| {
+        let generator = std::thread::Builder::new().name("generator".to_owned());
+        let thread = generator.spawn_scoped(scope, || load.run(shards, stop)).context("start the generator's thread")?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
+    let spent = Sample::take(data_dir.as_deref()).since(&before);
+    let keep = job.keep;
+    let report = node.stop(Stop { drain: Duration::ZERO, close: keep })?;
+    match job.task {
+        Task::Probe { settle_ms, .. } => probed(&loaded, settle_ms, &resolved, &report),
+        Task::Play => {
+            if let Some(dir) = &job.out_dir {
+                let names: Vec<&str> = resolved.phases.iter().map(|phase| phase.name.as_str()).collect();
+                let path = latency_part(dir, &job.engine);
+                hlog::write(&path, &job.engine, &names, &loaded.played.recorder)
+                    .with_context(|| format!("write {}", path.display()))?;
+            }
+            let costs = costs::costs(engine, send, load.resolved.consumers.tail, &report, &spent);
+            let result = result(job, &resolved, engine, send, &loaded, &report, costs);
+            tell(&Event::Measured(Box::new(result)));
+            Ok(())
+        }
+    }
+}
+
+/// Where a child leaves its lines of the run's interval log.
+#[must_use]
+pub fn latency_part(out_dir: &std::path::Path, engine: &str) -> PathBuf {
+    out_dir.join(format!(".latency-{engine}.part"))
+}
+
+/// The schedule of a job.
+///
+/// # Errors
+/// The settings do not fit the profile.
+pub fn resolve(job: &Job, profile: &Profile) -> anyhow::Result<Resolved> {
+    let mut resolved = match job.task {
+        Task::Play => profile.resolve(&job.settings())?,
+        Task::Probe { total_ms, .. } => {
+            let settings = Settings { peak: None, rate: None, speed: None, ..job.settings() };
+            profile.resolve_constant(&settings, FLOOD_PER_S, 2.0 * total_ms as f64 / 1e3)?
+        }
+    };
+    if !job.engine()?.capabilities().readable {
+        resolved.consumers.tail = 0;
+        resolved.consumers.catch_up = None;
+    }
+    Ok(resolved)
+}
+
+/// What the generator's thread needs.
+struct Load {
+    job: Job,
+    profile: Profile,
+    resolved: Resolved,
+    readable: bool,
+    stats: StatsHandle,
+}
+
+impl Load {
+    fn run(&self, shards: Vec<Shard>, stop: &AtomicBool) -> anyhow::Result<Loaded> {
+        self.settle_on_core()?;
+        let run = u32::from_le_bytes(*now_ns().to_le_bytes().first_chunk().expect("four of eight bytes"));
+        let value_bytes_max = value_bytes_max(&self.resolved);
+        let encoder = Encoder::new(self.resolved.seed, self.resolved.messages.entropy, value_bytes_max, run);
+        let batch_bytes_max = batch_bytes(self.resolved.messages.batch, value_bytes_max);
+        let logs: Vec<(SocketAddr, u32, u64, u64)> = shards
+            .iter()
+            .flat_map(|shard| shard.partitions.iter().map(|(partition, start, end)| (shard.address, *partition, *start, *end)))
+            .collect();
+        let consumers = self.resolved.consumers;
+        let expected = consumers.tail as usize * logs.len() + consumers.catch_up.map_or(0, |c| c.readers as usize);
+        let count = shards.len() as u32;
+        let pace = if self.job.task == Task::Play { Pace::Open } else { Pace::Closed };
+        let mut generator = Generator {
+            feeds: shards
+                .into_iter()
+                .enumerate()
+                .map(|(shard, own)| {
+                    let schedule = Schedule::new(&self.resolved, Split::new(shard as u32, count));
+                    Feed::new(own.producer, schedule, pace, shard as u32, count, self.resolved.partitions)
+                })
+                .collect(),
+            consumers: Consumers::new(run, batch_bytes_max, expected)?,
+            encoder,
+            history_messages: 0,
+        };
+        let cold = self.write_history(&mut generator, stop)?;
+        self.subscribe(&mut generator, &logs)?;
+        let start_ns = now_ns() + LEAD_NS;
+        let mut progress = ProgressLines::new(&self.resolved, generator.tally().acknowledged);
+        let mut tick = |tick: &Tick| {
+            progress.tick(tick);
+            let failed = tick.tally.refused + tick.tally.poisoned > 0
+                || self.stats.stats().iter().any(|shard| shard.state == ShardState::Stopped);
+            !stop.load(Ordering::Relaxed) && !failed
+        };
+        let played = match self.job.task {
+            Task::Play => {
+                let limits = Limits { drain: self.job.drain(), receive: RECEIVE };
+                generator.play(&self.resolved, start_ns, limits, &mut tick)?
+            }
+            Task::Probe { total_ms, .. } => generator.flood(&self.resolved, start_ns, |now| {
+                tick(now) && now.at_ns < total_ms * 1_000_000
+            })?,
+        };
+        drop(cold);
+        let (findings, problems) = generator.consumers.findings();
+        Ok(Loaded {
+            played,
+            findings,
+            problems,
+            tails: generator.consumers.count(Kind::Tail),
+            catch_ups: generator.consumers.count(Kind::CatchUp),
+        })
+    }
+
+    fn settle_on_core(&self) -> anyhow::Result<()> {
+        if let Some(cpu) = self.job.generator_cpu {
+            let mut set = rustix::thread::CpuSet::new();
+            set.set(cpu);
+            rustix::thread::sched_setaffinity(None, &set).with_context(|| format!("run the generator on cpu {cpu}"))?;
+        }
+        // A sleep that ends 50 us late is lateness. Refused only by kernels that have no such setting.
+        rustix::thread::set_current_timer_slack(NonZeroU64::new(1)).ok();
+        Ok(())
+    }
+
+    /// Writes what catch-up consumers will read, the same for every engine, and makes it cold.
+    fn write_history(&self, generator: &mut Generator, stop: &AtomicBool) -> anyhow::Result<Option<Cold>> {
+        let wanted = self.resolved.consumers.catch_up.map_or(0, |catch_up| catch_up.history_bytes);
+        if wanted == 0 || self.job.task != Task::Play || !self.readable {
+            return Ok(None);
+        }
+        let count = generator.feeds.len() as u32;
+        let mean = mean_batch_bytes(&self.resolved, &mut generator.encoder);
+        let messages = wanted as f64 / mean * f64::from(self.resolved.messages.batch);
+        let settings = Settings { peak: None, rate: None, speed: None, ..self.job.settings() };
+        // The rate only fixes how many arrivals there are: a flood does not look at their times.
+        let mut history = self.profile.resolve_constant(&settings, messages.max(1.0), 1.0)?;
+        history.consumers.tail = 0;
+        generator.set_pace(Pace::Closed, |shard| Schedule::new(&history, Split::new(shard as u32, count)));
+        let mut ticks = 0;
+        let mut played = generator.flood(&history, now_ns(), |tick| {
+            ticks += 1;
+            if ticks % TICKS_A_LINE == 0 {
+                tell(&Event::History { bytes: tick.tally.acknowledged_bytes, of: wanted });
+            }
+            !stop.load(Ordering::Relaxed) && tick.tally.refused + tick.tally.poisoned == 0
+        })?;
+        if !generator.settle(&mut played.recorder, SETTLE)? {
+            bail!("the history was not acknowledged within {} s", SETTLE.as_secs());
+        }
+        generator.history_messages = generator.tally().acknowledged;
+        generator.set_pace(Pace::Open, |shard| Schedule::new(&self.resolved, Split::new(shard as u32, count)));
+        let on_disk = EngineKind::DISK.contains(&self.job.engine()?);
+        on_disk.then(|| Cold::keep(&self.job.data_dir)).transpose().context("start a thread that cools the history")
+    }
+
+    /// Connects the tail consumers and names the catch-up consumers, spread over the partitions.
+    fn subscribe(&self, generator: &mut Generator, logs: &[(SocketAddr, u32, u64, u64)]) -> anyhow::Result<()> {
+        let shards = generator.feeds.len();
+        let written = |partition: u32| generator.feeds[partition as usize % shards].sent_to(partition);
+        let mut wanted = Vec::new();
+        for (address, partition, _, end) in logs {
+            let (address, partition, sent) = (*address, *partition, written(*partition));
+            let from = end + sent;
+            let tail =
+                Subscription { address, partition, kind: Kind::Tail, from, sequence: Some(sent), until: u64::MAX };
+            wanted.extend((0..self.resolved.consumers.tail).map(|_| tail));
+        }
+        let readers = self.resolved.consumers.catch_up.map_or(0, |catch_up| catch_up.readers as usize);
+        for (address, partition, start, end) in logs.iter().cycle().take(readers) {
+            let until = end + written(*partition);
+            let (address, partition, from) = (*address, *partition, *start);
+            wanted.push(Subscription { address, partition, kind: Kind::CatchUp, from, sequence: None, until });
+        }
+        wanted.into_iter().try_for_each(|subscription| generator.consumers.add(subscription))?;
+        Ok(())
+    }
+}
+
+/// Prints a progress line every few ticks.
+struct ProgressLines<'a> {
+    resolved: &'a Resolved,
+    history_messages: u64,
+    ticks: u32,
+    last: (u64, u64),
+}
+
+impl<'a> ProgressLines<'a> {
+    fn new(resolved: &'a Resolved, history_messages: u64) -> Self {
+        Self { resolved, history_messages, ticks: 0, last: (0, 0) }
+    }
+
+    fn tick(&mut self, tick: &Tick) {
+        self.ticks += 1;
+        if self.ticks % TICKS_A_LINE != 1 {
+            return;
+        }
+        let acknowledged = tick.tally.acknowledged - self.history_messages;
+        let (last_ns, last_acknowledged) = self.last;
+        let seconds = tick.at_ns.saturating_sub(last_ns) as f64 / 1e9;
+        let at_s = tick.at_ns as f64 / 1e9;
+        let drains = tick.at_ns >= self.resolved.duration_ns;
+        let phase = usize::from(self.resolved.phase_at(tick.at_ns));
+        tell(&Event::Progress(Progress {
+            at_s,
+            phase: if drains { "drain".to_owned() } else { self.resolved.phases[phase].name.clone() },
+            offered_per_s: self.resolved.offered(at_s),
+            achieved_per_s: if seconds > 0.0 { (acknowledged - last_acknowledged) as f64 / seconds } else { 0.0 },
+            backlog: (self.resolved.messages_until(at_s) as u64).saturating_sub(acknowledged),
+        }));
+        self.last = (tick.at_ns, acknowledged);
+    }
+}
+
+fn value_bytes_max(resolved: &Resolved) -> usize {
+    match resolved.messages.bytes {
+        SizeLaw::Fixed { bytes } => bytes as usize,
+        SizeLaw::Lognormal { max, .. } => max as usize,
+    }
+}
+
+/// Bytes of the largest batch.
+#[must_use]
+pub fn batch_bytes(messages: u32, value_bytes: usize) -> usize {
+    log_format::Template::new(messages, value_bytes).bytes()
+}
+
+fn mean_batch_bytes(resolved: &Resolved, encoder: &mut Encoder) -> f64 {
+    let sizes: Vec<usize> = Schedule::new(resolved, Split::WHOLE)
+        .take(MEAN_OF)
+        .map(|arrival| {
+            let shape = encoder.shape(arrival.messages, arrival.bytes);
+            encoder.bytes(shape)
+        })
+        .collect();
+    sizes.iter().sum::<usize>() as f64 / sizes.len().max(1) as f64
+}
+
+fn probed(loaded: &Loaded, settle_ms: u64, resolved: &Resolved, report: &NodeReport) -> anyhow::Result<()> {
+    if let Some(failure) = report.shards.iter().find_map(|shard| shard.failure.clone()) {
+        bail!("{failure}");
+    }
+    if let Some(problem) = loaded.problems.first() {
+        bail!("{problem}");
+    }
+    let interval_ns = resolved.interval_ns();
+    let first = (settle_ms * 1_000_000).div_ceil(interval_ns) as usize;
+    let End::Stopped(stopped_ns) = loaded.played.end else { bail!("the probe's schedule ended early") };
+    let last = ((stopped_ns / interval_ns) as usize).min(loaded.played.recorder.achieved.len());
+    if first >= last {
+        bail!("nothing was acknowledged after the first {settle_ms} ms");
+    }
+    let seconds = ((last - first) as u64 * interval_ns) as f64 / 1e9;
+    let messages: u64 = loaded.played.recorder.achieved[first..last].iter().sum();
+    let busy: u64 = loaded.played.busy_ns.iter().take(last).skip(first).sum();
+    tell(&Event::Probed(Probed { messages_per_s: messages as f64 / seconds, generator_busy: busy as f64 / 1e9 / seconds }));
+    Ok(())
+}
+
+fn result(
+    job: &Job,
+    resolved: &Resolved,
+    engine: EngineKind,
+    send: Option<SendPath>,
+    loaded: &Loaded,
+    report: &NodeReport,
+    costs: crate::summary::Costs,
+) -> EngineResult {
+    let Loaded { played, findings, problems, tails, catch_ups } = loaded;
+    let interval_s = resolved.interval_ns() as f64 / 1e9;
+    let phases = measure::phases(resolved, &played.recorder, *tails);
+    let total = measure::total(resolved, &played.recorder, &phases);
+    let series = measure::series(&played.recorder, &played.end);
+    let class = job.durability.parse().expect("the node was started with it");
+    let wanted: Vec<(u64, f64)> = resolved
+        .objectives_for(class)
+        .map(|objective| (objective.within_ns, objective.share))
+        .collect();
+    let content = Content {
+        tail_consumers: *tails,
+        catch_up_consumers: *catch_ups,
+        verified_messages: findings.verified + findings.older,
+        lost: findings.lost,
+        doubled: findings.doubled,
+        reordered: findings.reordered,
+        damaged: findings.damaged,
+    };
+    let validity = vec![
+        measure::lateness_verdict(&total),
+        measure::achieved_verdict(job, &series),
+        measure::arrivals_verdict(resolved, &phases, &played.end),
+        content_verdict(&content, problems, played),
+    ];
+    let mut notes = costs::notes(report);
+    if findings.skipped > 0 {
+        notes.push(format!("{} messages were trimmed before a consumer reached them", findings.skipped));
+    }
+    let failed = played.tally.refused + played.tally.poisoned;
+    let failure = report.shards.iter().find_map(|shard| shard.failure.clone());
+    let at = |ns: u64| format!("stopped at {:.1} s of {:.1} s", ns as f64 / 1e9, resolved.duration_ns as f64 / 1e9);
+    let status = match (&played.end, failure) {
+        (_, Some(why)) => Status::Failed { why },
+        _ if failed > 0 => Status::Failed { why: format!("{failed} messages were refused or not kept") },
+        (End::Stopped(ns), None) => Status::Partial { why: at(*ns) },
+        _ => Status::Ok,
+    };
+    EngineResult {
+        name: job.engine.clone(),
+        status,
+        send: send.map(|path| path.name().to_owned()).unwrap_or_default(),
+        order: job.order,
+        measurement: Some(Measurement {
+            backlog: measure::backlog(&series, interval_s),
+            dry: measure::dry(&series, interval_s, played),
+            objectives: measure::objectives(&wanted, &played.recorder, &series, interval_s),
+            throughput: measure::throughput(resolved, &phases, &series),
+            generator: measure::generator(resolved, played),
+            attestation: costs::attestation(engine, send, *tails, report),
+            phases,
+            total,
+            series,
+            costs,
+            content,
+            validity,
+            notes,
+        }),
+    }
+}
+
+fn content_verdict(content: &Content, problems: &[String], played: &Played) -> Verdict {
+    let wrong = content.lost + content.doubled + content.reordered + content.damaged;
+    let gate = "content".to_owned();
+    if let Some(problem) = problems.first().filter(|_| wrong > 0 || !matches!(played.end, End::Stopped(_))) {
+        return Verdict { gate, passed: false, detail: problem.clone() };
+    }
+    let consumers = content.tail_consumers + content.catch_up_consumers;
+    let detail = match (&played.end, consumers) {
+        (_, 0) => "nothing to read back: this engine keeps nothing".to_owned(),
+        (End::NotReceived, _) => {
+            format!("consumers had not received everything {} s after the last acknowledgement", RECEIVE.as_secs())
+        }
+        _ => format!("{} messages received by {consumers} consumers: none lost, doubled, reordered or damaged", content.verified_messages),
+    };
+    Verdict { gate, passed: played.end != End::NotReceived, detail }
+}

@@ -1,0 +1,315 @@
+//! Consumers: loopback connections that receive logs byte for byte, check them, and say when each message arrived.
+
+use super::{
+    recorder::Recorder,
+    ring::{Completed, Sockets},
+    stream::{Findings, Stream},
+};
+use std::{
+    collections::VecDeque,
+    io::{self, Write},
+    net::{SocketAddr, TcpStream},
+    time::Duration,
+};
+
+/// Bytes that one turn may check before it looks at anything else: about 100 us of receiving and checksumming.
+const BYTES_A_TURN: usize = 512 << 10;
+/// All receive buffers together, to within the bounds of one.
+const BUFFERS_BYTES: usize = 8 << 20;
+/// A buffer holds at least this and two batches of the largest size, at most [`BUFFER_BYTES_MAX`] and as many.
+const BUFFER_BYTES_MIN: usize = 32 << 10;
+const BUFFER_BYTES_MAX: usize = 256 << 10;
+
+/// What a consumer wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The log's end as it moves.
+    Tail,
+    /// Old data, from the log's start to where the run began, again and again while they are wanted.
+    CatchUp,
+}
+
+impl Kind {
+    /// The word of the request.
+    fn word(self) -> u32 {
+        match self {
+            Self::Tail => 0,
+            Self::CatchUp => 1,
+        }
+    }
+}
+
+/// What one consumer reads.
+#[derive(Clone, Copy, Debug)]
+pub struct Subscription {
+    /// Where its shard's consumers connect.
+    pub address: SocketAddr,
+    /// The partition.
+    pub partition: u32,
+    /// See [`Kind`].
+    pub kind: Kind,
+    /// Offset of the first message wanted.
+    pub from: u64,
+    /// Sequence that this run's first message will have when it comes; `None`: whatever it has.
+    pub sequence: Option<u64>,
+    /// A catch-up consumer begins again when it has come this far.
+    pub until: u64,
+}
+
+struct Reader {
+    subscription: Subscription,
+    stream: Stream,
+    socket: usize,
+    /// A receive is in flight, or its connection waits for a turn to start one.
+    live: bool,
+    /// Findings of connections that have ended.
+    earlier: Findings,
+    /// Why it ended, when it ended by itself.
+    ended: Option<String>,
+    passes: u64,
+}
+
+/// All consumers of a run.
+pub struct Consumers {
+    sockets: Sockets,
+    readers: Vec<Reader>,
+    /// By socket: its reader.
+    owner: Vec<usize>,
+    /// Readers whose next receive is not yet submitted.
+    to_arm: VecDeque<usize>,
+    buffer_bytes: usize,
+    run: u32,
+    catching_up: bool,
+    tail_received: u64,
+}
+
+/// A consumer that failed or could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsumerError {
+    /// The ring of the generator failed.
+    #[error("the generator's ring: {0}")]
+    Ring(#[source] io::Error),
+    /// A connection was refused or broke while it began.
+    #[error("consumer of partition {partition} at {address}: {source}")]
+    Connect {
+        /// Partition.
+        partition: u32,
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Consumers {
+    /// No consumers yet. `batch_bytes_max` is the largest batch that can come, `expected` about how many consumers there will be, `run`
+    /// the mark of this run's stamps.
+    ///
+    /// # Errors
+    /// The system refuses a ring.
+    pub fn new(run: u32, batch_bytes_max: usize, expected: usize) -> Result<Self, ConsumerError> {
+        let share = (BUFFERS_BYTES / expected.max(1)).clamp(BUFFER_BYTES_MIN, BUFFER_BYTES_MAX);
+        Ok(Self {
+            sockets: Sockets::new().map_err(ConsumerError::Ring)?,
+            readers: Vec::new(),
+            owner: Vec::new(),
+            to_arm: VecDeque::new(),
+            buffer_bytes: share + 2 * batch_bytes_max,
+            run,
+            catching_up: false,
+            tail_received: 0,
+        })
+    }
+
+    /// Adds a consumer. A tail consumer connects at once, a catch-up consumer when [`Self::catch_up`] says so.
+    ///
+    /// # Errors
+    /// The connection is refused.
+    pub fn add(&mut self, subscription: Subscription) -> Result<(), ConsumerError> {
+        let stream = Stream::new(self.run, subscription.from, subscription.sequence);
+        let number = self.readers.len();
+        let (socket, live) = match subscription.kind {
+            Kind::Tail => (self.sockets.add(connect(&subscription)?, self.buffer_bytes), true),
+            Kind::CatchUp => (usize::MAX, false),
+        };
+        let earlier = Findings::default();
+        self.readers.push(Reader { subscription, stream, socket, live, earlier, ended: None, passes: 0 });
+        if live {
+            self.owner.push(number);
+            self.to_arm.push_back(number);
+        }
+        Ok(())
+    }
+
+    /// Starts the catch-up consumers, or lets them end with what they have received.
+    ///
+    /// # Errors
+    /// A connection is refused.
+    pub fn catch_up(&mut self, wanted: bool) -> Result<(), ConsumerError> {
+        if wanted != self.catching_up {
+            self.catching_up = wanted;
+            for number in 0..self.readers.len() {
+                if wanted && self.readers[number].subscription.kind == Kind::CatchUp {
+                    self.begin(number)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, number: usize) -> Result<(), ConsumerError> {
+        let reader = &mut self.readers[number];
+        let stream = connect(&reader.subscription)?;
+        reader.earlier.add(reader.stream.findings());
+        reader.stream = Stream::new(self.run, reader.subscription.from, None);
+        reader.live = true;
+        if reader.socket == usize::MAX {
+            reader.socket = self.sockets.add(stream, self.buffer_bytes);
+            self.owner.push(number);
+        } else {
+            self.sockets.replace(reader.socket, stream);
+        }
+        self.to_arm.push_back(number);
+        Ok(())
+    }
+
+    /// Submits receives, and checks what has come, bounded. Tail messages are recorded. Returns whether anything came.
+    ///
+    /// # Errors
+    /// The ring fails, or a catch-up consumer cannot connect again.
+    pub fn turn(&mut self, recorder: &mut Recorder) -> Result<bool, ConsumerError> {
+        // A receive brings at most a buffer: so many are started that a turn's bytes come back.
+        for _ in 0..(BYTES_A_TURN / self.buffer_bytes).max(1) {
+            let Some(number) = self.to_arm.pop_front() else { break };
+            self.sockets.arm(self.readers[number].socket).map_err(ConsumerError::Ring)?;
+        }
+        self.sockets.turn().map_err(ConsumerError::Ring)?;
+        let mut budget = BYTES_A_TURN;
+        let mut worked = false;
+        while budget > 0 {
+            let Some(completed) = self.sockets.next_completed() else { break };
+            worked = true;
+            budget = budget.saturating_sub(*completed.result.as_ref().unwrap_or(&0));
+            self.completed(&completed, recorder)?;
+        }
+        Ok(worked)
+    }
+
+    fn completed(&mut self, completed: &Completed, recorder: &mut Recorder) -> Result<(), ConsumerError> {
+        let number = self.owner[completed.socket];
+        let reader = &mut self.readers[number];
+        match &completed.result {
+            Ok(0) => return self.end(number, "the shard closed the connection"),
+            Err(error) => return self.end(number, &error.to_string()),
+            Ok(_) => {}
+        }
+        let tail = reader.subscription.kind == Kind::Tail;
+        let tail_received = &mut self.tail_received;
+        let bytes = self.sockets.bytes(completed.socket);
+        let before = bytes.len();
+        let taken = reader.stream.take(bytes, |received| {
+            if tail {
+                *tail_received += u64::from(received.messages);
+                recorder.received(received.stamp.intended_ns, completed.at_ns, received.messages);
+            }
+        });
+        let Ok(taken) = taken else { return self.end(number, "the stream does not go on with a batch") };
+        self.sockets.take(completed.socket, taken);
+        if before - taken >= self.buffer_bytes {
+            return self.end(number, "a batch is larger than any that was sent");
+        }
+        if !tail && (!self.catching_up || reader.stream.next_offset() >= reader.subscription.until) {
+            reader.passes += 1;
+            reader.live = false;
+            return if self.catching_up { self.begin(number) } else { Ok(()) };
+        }
+        self.to_arm.push_back(number);
+        Ok(())
+    }
+
+    fn end(&mut self, number: usize, why: &str) -> Result<(), ConsumerError> {
+        let reader = &mut self.readers[number];
+        reader.live = false;
+        if reader.ended.is_none() {
+            let at = reader.stream.next_offset();
+            let partition = reader.subscription.partition;
+            reader.ended = Some(format!("consumer of partition {partition} ended at offset {at}: {why}"));
+        }
+        Ok(())
+    }
+
+    /// Sleeps until something comes or the time is over.
+    ///
+    /// # Errors
+    /// The ring fails.
+    pub fn wait(&mut self, at_most: Duration) -> Result<(), ConsumerError> {
+        self.sockets.wait(at_most).map_err(ConsumerError::Ring)
+    }
+
+    /// Messages of this run that every tail consumer of a partition has passed; `None` without tail consumers or when one of
+    /// them has ended.
+    #[must_use]
+    pub fn passed(&self, partition: u32) -> Option<u64> {
+        let tails = self.readers.iter().filter(|reader| {
+            reader.subscription.kind == Kind::Tail && reader.subscription.partition == partition
+        });
+        tails.map(|reader| if reader.live { Some(reader.stream.passed()) } else { None }).min().flatten()
+    }
+
+    /// Messages received by all tail consumers together, of this run.
+    #[must_use]
+    pub fn tail_received(&self) -> u64 {
+        self.tail_received
+    }
+
+    /// How many of a kind.
+    #[must_use]
+    pub fn count(&self, kind: Kind) -> u32 {
+        self.of(kind).count() as u32
+    }
+
+    /// The findings of all consumers together, and what was wrong first, in words.
+    #[must_use]
+    pub fn findings(&self) -> (Findings, Vec<String>) {
+        let mut all = Findings::default();
+        let mut problems = Vec::new();
+        for reader in &self.readers {
+            all.add(&reader.earlier);
+            all.add(reader.stream.findings());
+            let problem = reader.stream.first_problem().map(|problem| {
+                format!("partition {}: {problem}", reader.subscription.partition)
+            });
+            problems.extend(problem);
+            problems.extend(reader.ended.clone());
+        }
+        (all, problems)
+    }
+
+    /// Bytes received by all consumers, and how often catch-up consumers read to the end.
+    #[must_use]
+    pub fn volume(&self) -> (u64, u64) {
+        (self.sockets.received_bytes(), self.of(Kind::CatchUp).map(|reader| reader.passes).sum())
+    }
+
+    fn of(&self, kind: Kind) -> impl Iterator<Item = &Reader> {
+        self.readers.iter().filter(move |reader| reader.subscription.kind == kind)
+    }
+}
+
+/// Connects and sends the request: partition, kind, offset, little-endian.
+fn connect(subscription: &Subscription) -> Result<TcpStream, ConsumerError> {
+    let request = || {
+        let mut stream = TcpStream::connect(subscription.address)?;
+        let mut bytes = [0; 16];
+        bytes[0..4].copy_from_slice(&subscription.partition.to_le_bytes());
+        bytes[4..8].copy_from_slice(&subscription.kind.word().to_le_bytes());
+        bytes[8..16].copy_from_slice(&subscription.from.to_le_bytes());
+        stream.write_all(&bytes)?;
+        Ok(stream)
+    };
+    request().map_err(|source| ConsumerError::Connect {
+        partition: subscription.partition,
+        address: subscription.address,
+        source,
+    })
+}

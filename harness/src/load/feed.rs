@@ -1,0 +1,229 @@
+//! One shard's producers: sends what its part of the schedule has due, and matches acknowledgements to what was sent.
+
+use super::{
+    clock::now_ns,
+    encode::{Content, Encoder},
+    recorder::{Recorder, Sent},
+};
+use crate::schedule::{Arrival, Schedule};
+use broker::{Outcome, Producer};
+use std::collections::VecDeque;
+
+/// Batches sent between two looks at anything else. At 1 KB that is about 40 us.
+const BATCHES_A_TURN: u32 = 64;
+/// Batches sent before the shard is told of them: a message waits at most for the encoding of as many.
+const BATCHES_A_FLUSH: u32 = 16;
+
+/// When arrivals are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// At their intended time.
+    Open,
+    /// As soon as there is room, whatever their time: a probe.
+    Closed,
+}
+
+/// What became of what was sent, in counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Messages handed over.
+    pub sent: u64,
+    /// Messages acknowledged as kept.
+    pub acknowledged: u64,
+    /// Bytes of their batches.
+    pub acknowledged_bytes: u64,
+    /// Messages refused.
+    pub refused: u64,
+    /// Messages answered as poisoned.
+    pub poisoned: u64,
+    /// Times that a batch found the intake full.
+    pub blocked: u64,
+}
+
+/// One shard's part of the load.
+pub struct Feed {
+    producer: Producer,
+    schedule: Schedule,
+    next: Option<Arrival>,
+    pace: Pace,
+    shards: u32,
+    /// By partition of this shard, in order: what waits for its acknowledgement.
+    waiting: Vec<VecDeque<Sent>>,
+    sequences: Vec<u64>,
+    no_room_ns: u64,
+    /// Number of the shard's next batch; it chooses the payload.
+    number: u64,
+    tally: Tally,
+}
+
+/// What one turn did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Batches were sent; more may be due.
+    Sent,
+    /// Something is due, and there is no room.
+    Blocked,
+    /// Nothing is due before this time of CLOCK_MONOTONIC.
+    Until(u64),
+    /// The schedule is at its end.
+    End,
+}
+
+impl Feed {
+    /// The part of `shard` (of `shards`), with `partitions` over all shards.
+    #[must_use]
+    pub fn new(producer: Producer, schedule: Schedule, pace: Pace, shard: u32, shards: u32, partitions: u32) -> Self {
+        let own = (partitions.saturating_sub(shard)).div_ceil(shards) as usize;
+        let mut feed = Self {
+            producer,
+            schedule,
+            next: None,
+            pace,
+            shards,
+            waiting: vec![VecDeque::new(); own],
+            sequences: vec![0; own],
+            no_room_ns: 0,
+            // Shards draw payloads from different places.
+            number: u64::from(shard) << 40,
+            tally: Tally::default(),
+        };
+        feed.next = feed.schedule.next();
+        feed
+    }
+
+    /// Goes on with another schedule: partitions, sequences and what waits stay.
+    pub fn play(&mut self, schedule: Schedule, pace: Pace) {
+        self.schedule = schedule;
+        self.next = self.schedule.next();
+        self.pace = pace;
+        self.no_room_ns = 0;
+    }
+
+    /// Sends what is due, bounded. `start_ns` is the schedule's start on CLOCK_MONOTONIC, `at_ns` the time now, both CLOCK_MONOTONIC.
+    pub fn turn(&mut self, start_ns: u64, mut at_ns: u64, encoder: &mut Encoder, recorder: &mut Recorder) -> Turn {
+        let mut batches = 0;
+        let turn = loop {
+            let Some(arrival) = self.next else { break Turn::End };
+            let intended_ns = match self.pace {
+                Pace::Open => start_ns + arrival.at_ns,
+                Pace::Closed => at_ns,
+            };
+            if intended_ns > at_ns {
+                break if batches > 0 { Turn::Sent } else { Turn::Until(intended_ns) };
+            }
+            if batches == BATCHES_A_TURN {
+                break Turn::Sent;
+            }
+            let shape = encoder.shape(arrival.messages, arrival.bytes);
+            let bytes = encoder.bytes(shape);
+            let Some(place) = self.producer.reserve(bytes) else {
+                self.no_room_ns = now_ns();
+                self.tally.blocked += 1;
+                break if batches > 0 { Turn::Sent } else { Turn::Blocked };
+            };
+            let own = (arrival.partition / self.shards) as usize;
+            let content = Content {
+                messages: arrival.messages,
+                value_bytes: arrival.bytes,
+                number: self.number,
+                sequence: self.sequences[own],
+                intended_ns,
+                phase: arrival.phase,
+            };
+            encoder.encode(shape, place, &content);
+            at_ns = now_ns();
+            self.producer.publish(arrival.partition, arrival.messages);
+            let sent = Sent::new(intended_ns, self.no_room_ns, at_ns, arrival.messages, bytes as u32);
+            recorder.sent(&sent);
+            self.waiting[own].push_back(sent);
+            self.sequences[own] += u64::from(arrival.messages);
+            self.number += 1;
+            self.tally.sent += u64::from(arrival.messages);
+            self.next = self.schedule.next();
+            batches += 1;
+            if batches % BATCHES_A_FLUSH == 0 {
+                self.producer.flush();
+            }
+        };
+        if batches % BATCHES_A_FLUSH != 0 {
+            self.producer.flush();
+        }
+        turn
+    }
+
+    /// Takes the acknowledgements that have arrived; returns how many.
+    pub fn acknowledgements(&mut self, recorder: &mut Recorder) -> usize {
+        let Self { producer, waiting, tally, shards, .. } = self;
+        producer.acks(|ack| {
+            let own = &mut waiting[(ack.partition / *shards) as usize];
+            for _ in 0..ack.batches {
+                let sent = own.pop_front().expect("every acknowledgement answers a submission");
+                let messages = u64::from(sent.messages);
+                match ack.outcome {
+                    Outcome::Kept => {
+                        recorder.acknowledged(&sent, ack.at_ns);
+                        tally.acknowledged += messages;
+                        tally.acknowledged_bytes += u64::from(sent.bytes);
+                    }
+                    Outcome::Refused => tally.refused += messages,
+                    Outcome::Poisoned => tally.poisoned += messages,
+                }
+            }
+        })
+    }
+
+    /// Counts so far.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Nothing waits for an acknowledgement.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let Tally { sent, acknowledged, refused, poisoned, .. } = self.tally;
+        sent == acknowledged + refused + poisoned
+    }
+
+    /// Every arrival was sent.
+    #[must_use]
+    pub fn is_at_end(&self) -> bool {
+        self.next.is_none()
+    }
+
+    /// Partitions of this shard.
+    #[must_use]
+    pub fn partitions(&self) -> usize {
+        self.sequences.len()
+    }
+
+    /// Messages sent to a partition of this shard in this run.
+    #[must_use]
+    pub fn sent_to(&self, partition: u32) -> u64 {
+        self.sequences[(partition / self.shards) as usize]
+    }
+
+    /// Gives up the arrivals before `until_ns` (of the schedule) that were never sent, telling each to `each`: time and messages.
+    pub fn abandon(&mut self, until_ns: u64, mut each: impl FnMut(u64, u32)) {
+        while let Some(arrival) = self.next.take_if(|arrival| arrival.at_ns < until_ns) {
+            each(arrival.at_ns, arrival.messages);
+            self.next = self.schedule.next();
+        }
+        self.next = None;
+    }
+}
+
+impl Tally {
+    /// Adds another shard's.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            sent: self.sent + other.sent,
+            acknowledged: self.acknowledged + other.acknowledged,
+            acknowledged_bytes: self.acknowledged_bytes + other.acknowledged_bytes,
+            refused: self.refused + other.refused,
+            poisoned: self.poisoned + other.poisoned,
+            blocked: self.blocked + other.blocked,
+        }
+    }
+}

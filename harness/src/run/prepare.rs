@@ -1,0 +1,166 @@
+//! Everything that is fixed before a run touches the disk: the profile, what can run here, where data go, what fits.
+
+use super::{facts, profiles, screen::Screen, walls};
+use crate::child::{job::Sizes, play::batch_bytes};
+use crate::config::{RunConfig, results_root};
+use crate::cost::{
+    device::Device,
+    kernel::Memory,
+    machine::{self, free_bytes},
+};
+use crate::profile::{Plan, Profile, Resolved, Settings, SizeLaw};
+use crate::summary::{Plateau, Wall};
+use anyhow::{Context, bail};
+use broker::EngineKind;
+use log_api::Availability;
+use std::path::{Path, PathBuf};
+
+/// Share of the available memory that the reference model may fill.
+const MEMORY_SHARE_MAX: f64 = 0.7;
+
+/// A run that can begin.
+pub struct Prepared {
+    /// The profile as given: name or file.
+    pub given: String,
+    /// The profile.
+    pub profile: Profile,
+    /// SHA-256 of its text.
+    pub sha256: String,
+    /// Engines that can run, in the order asked for.
+    pub available: Vec<EngineKind>,
+    /// Engines that were asked for and cannot run here, and why.
+    pub unavailable: Vec<(EngineKind, String)>,
+    /// The engines were named by the user.
+    pub named: bool,
+    /// `results` of the checkout or the current directory.
+    pub results_root: PathBuf,
+    /// The nearest folder to the data directory that exists already: it tells the file system and the device.
+    pub data_parent: PathBuf,
+}
+
+impl Prepared {
+    /// Reads the profile and looks at the machine.
+    ///
+    /// # Errors
+    /// [`crate::config::Usage`] for a profile that is none; no directory to write to.
+    pub fn new(given: &str, config: &RunConfig, named: bool) -> anyhow::Result<Self> {
+        let (profile, sha256) = profiles::load(given)?;
+        let results_root = results_root()?;
+        let data = config.dir.clone().or_else(|| config.out.clone()).unwrap_or_else(|| results_root.join("local"));
+        let data_parent = nearest_existing(&data)?;
+        let mut available = Vec::new();
+        let mut unavailable = Vec::new();
+        for engine in &config.engines {
+            match engine.availability(&data_parent) {
+                Availability::Available => available.push(*engine),
+                Availability::Unavailable(why) => unavailable.push((*engine, why)),
+            }
+        }
+        Ok(Self {
+            given: given.to_owned(),
+            profile,
+            sha256,
+            available,
+            unavailable,
+            named,
+            results_root,
+            data_parent,
+        })
+    }
+
+    /// An engine with files takes part.
+    #[must_use]
+    pub fn on_disk(&self) -> bool {
+        self.available.iter().any(|engine| EngineKind::DISK.contains(engine))
+    }
+
+    /// What the profile leaves open.
+    #[must_use]
+    pub fn settings(&self, config: &RunConfig, plateau: Option<&Plateau>) -> Settings {
+        Settings {
+            peak: plateau.map(|plateau| plateau.messages_per_s),
+            rate: config.rate,
+            speed: config.speed,
+            seed: config.seed,
+            shards: config.shards,
+        }
+    }
+
+    /// Sizes of engine and broker.
+    #[must_use]
+    pub fn sizes(&self, config: &RunConfig, resolved: &Resolved) -> Sizes {
+        let hints = (resolved.storage.segment_bytes, resolved.storage.retention_bytes);
+        let largest = match resolved.messages.bytes {
+            SizeLaw::Fixed { bytes } => bytes,
+            SizeLaw::Lognormal { max, .. } => max,
+        };
+        let batch = batch_bytes(resolved.messages.batch, largest as usize) as u64;
+        let free = free_bytes(&self.data_parent).unwrap_or(u64::MAX);
+        config.sizes.resolve(hints, resolved.partitions, batch, free)
+    }
+
+    /// The arithmetic of the run.
+    #[must_use]
+    pub fn plan(&self, resolved: &Resolved, sizes: &Sizes) -> Plan {
+        let share = sizes.retention_bytes / u64::from(resolved.partitions);
+        Plan::new(resolved, Some(sizes.segment_bytes), Some(share.max(1)))
+    }
+
+    /// Refuses what does not fit the disk, or the memory.
+    ///
+    /// # Errors
+    /// It does not fit: what is needed, what is there, what to change.
+    pub fn fits(&self, plan: &Plan, sizes: &Sizes) -> anyhow::Result<()> {
+        if self.on_disk()
+            && let Some(free) = free_bytes(&self.data_parent)
+        {
+            plan.fits(free).with_context(|| format!("{} is too small", self.data_parent.display()))?;
+        }
+        if self.available.contains(&EngineKind::Memory) {
+            let needed = plan.log_bytes.min(2.0 * sizes.retention_bytes as f64);
+            let there = Memory::sample().available_bytes as f64 * MEMORY_SHARE_MAX;
+            if needed > there {
+                bail!(
+                    "the memory engine would keep {:.1} GiB and may use {:.1} GiB here: lower --retention-bytes, --peak or --rate",
+                    needed / f64::from(1 << 30),
+                    there / f64::from(1 << 30)
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn walls_key(&self, config: &RunConfig) -> walls::Key {
+        let device = Device::of(&self.data_parent).ok().flatten().map_or_else(|| "none".to_owned(), |d| d.name);
+        walls::Key {
+            machine: format!("{} {} {}", machine::machine_id(), machine::cpu_model(), facts::build_kind()),
+            device: format!("{device} {}", machine::file_system(&self.data_parent)),
+            profile: self.sha256.clone(),
+            shards: config.shards,
+            choices: format!("{} {:?} {:?}", config.commit, config.send, config.placement),
+        }
+    }
+
+    /// Walls that are remembered for this run.
+    #[must_use]
+    pub fn remembered_walls(&self, config: &RunConfig) -> Vec<Wall> {
+        walls::cache_dir().map(|dir| walls::recall(&dir, &self.walls_key(config))).unwrap_or_default()
+    }
+
+    /// Remembers walls; that it cannot is worth a line, not the run.
+    pub fn remember_walls(&self, config: &RunConfig, found: &[Wall], screen: &mut Screen) {
+        let Some(dir) = walls::cache_dir() else { return };
+        if let Err(error) = walls::remember(&dir, &self.walls_key(config), found) {
+            screen.line(&format!("the walls could not be remembered in {}: {error}", dir.display()));
+        }
+    }
+}
+
+fn nearest_existing(path: &Path) -> anyhow::Result<PathBuf> {
+    let absolute = std::path::absolute(path).with_context(|| format!("find {}", path.display()))?;
+    let existing = absolute.ancestors().find(|folder| folder.exists()).context("find a folder that exists")?;
+    if !existing.is_dir() {
+        bail!("{} is a file where a directory is needed", existing.display());
+    }
+    Ok(existing.to_path_buf())
+}
