@@ -30,6 +30,8 @@ pub(crate) struct Core {
     /// Entries that found the submission queue full.
     backlog: RefCell<VecDeque<Submission>>,
     completions: RefCell<Vec<Completion>>,
+    /// After so many bytes a receive ends and is armed again; 0: the kernel cannot do that.
+    pub(crate) receive_bytes_max: Cell<u32>,
     /// Receives that wait for a provided buffer.
     pub(crate) starved: RefCell<VecDeque<Rc<Stream>>>,
     /// Free places in the kernel's table of fixed files.
@@ -64,6 +66,7 @@ impl Core {
         let places = if kernel.has_fixed_files() { FIXED_FILES_MAX } else { 0 };
         let core = Self {
             kernel: RefCell::new(kernel),
+            receive_bytes_max: Cell::new(provided.arrival_bytes_max()),
             provided,
             table: RefCell::new(Table::new(config.slots)),
             backlog: RefCell::new(VecDeque::with_capacity(config.entries as usize)),

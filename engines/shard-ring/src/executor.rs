@@ -2,7 +2,7 @@
 
 use crate::{
     Ring, RingConfig,
-    tasks::{LocalTasks, current},
+    tasks::{LocalTasks, current, poke},
 };
 use futures_lite::{FutureExt, future};
 use glommio::{LocalExecutorBuilder, Placement};
@@ -138,8 +138,10 @@ pub fn spawn_local(future: impl Future<Output = ()> + 'static) {
     current(|tasks| tasks.clone()).spawn(future);
 }
 
-/// Lets the shard's other runnable tasks run first. With nothing else to run it costs one turn of the ring at most.
+/// Lets the shard's other runnable tasks run first, and the ring see to its completions: one enter a turn, if anything is in flight. A task that
+/// computes for long calls this every few hundred microseconds. Not for waiting: it keeps the core busy.
 pub async fn yield_now() {
+    poke();
     future::yield_now().await;
 }
 

@@ -177,6 +177,15 @@ impl Submission {
     }
 }
 
+/// Lets a multishot receive end after `bytes_max` bytes (`optlen` of its entry, since Linux 6.17; older ones answer `EINVAL`).
+pub(crate) fn limit_receive(entry: &mut squeue::Entry, bytes_max: u32) {
+    /// `file_index`, `optlen` and others share these four bytes of `struct io_uring_sqe`.
+    const OPTLEN: usize = 44;
+    const { assert!(size_of::<squeue::Entry>() == 64, "an entry is a struct io_uring_sqe") };
+    // SAFETY: `Entry` is one `struct io_uring_sqe` (repr(C)) of 64 plain bytes, aligned to 8; the field is a u32 within it.
+    unsafe { std::ptr::from_mut(entry).cast::<u8>().add(OPTLEN).cast::<u32>().write(bytes_max) };
+}
+
 /// A descriptor that an operation returned.
 pub(crate) fn returned(descriptor: i32) -> OwnedFd {
     assert!(descriptor >= 0, "an error is no descriptor");

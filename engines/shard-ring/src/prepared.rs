@@ -5,7 +5,7 @@
 
 use crate::{
     Block, Buffer, RingFile, RingSocket, Slice, Sync,
-    kernel::Pinned,
+    kernel::{self, Pinned},
     receive::Stream,
     table::{Held, Kind, Target},
 };
@@ -170,9 +170,11 @@ impl Prepared {
         }
     }
 
-    pub(crate) fn receive(stream: &Rc<Stream>, group: u16) -> Self {
+    /// `bytes_max`: the receive ends after so many bytes; 0: it goes on.
+    pub(crate) fn receive(stream: &Rc<Stream>, group: u16, bytes_max: u32) -> Self {
         let socket = stream.socket();
-        let entry = opcode::RecvMulti::new(types::Fd(socket.raw()), group).build();
+        let mut entry = opcode::RecvMulti::new(types::Fd(socket.raw()), group).build();
+        kernel::limit_receive(&mut entry, bytes_max);
         let target = Target::Socket(socket.clone());
         Self { entry, held: Held::Nothing, target, kind: Kind::Receive(stream.clone()) }
     }

@@ -49,9 +49,14 @@ impl Provided {
         Ok(provided)
     }
 
-    /// How many there are.
-    pub(crate) fn count(&self) -> u16 {
-        self.count
+    /// Arrivals of one connection that may wait at once, so that it cannot take all buffers.
+    pub(crate) fn arrivals_max(&self) -> usize {
+        usize::from(self.count / 8).max(4)
+    }
+
+    /// Bytes of as many full buffers.
+    pub(crate) fn arrival_bytes_max(&self) -> u32 {
+        (self.arrivals_max() as u32).saturating_mul(self.each)
     }
 
     /// Whether the kernel has none left.

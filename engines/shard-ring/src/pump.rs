@@ -52,14 +52,19 @@ impl Pump {
     /// Entries were pushed: see to it that an enter follows in this turn.
     pub(crate) fn kick(&self) {
         self.active.set(true);
-        if self.dirty.replace(true) {
-            return;
-        }
-        if let Some(parked) = self.parked.borrow_mut().take() {
-            parked.wake();
-        }
+        self.poke();
         if self.resting.get() > 0 {
             self.beat.notify_all();
+        }
+    }
+
+    /// Has the pump enter in this turn, if anything could have completed: a task that yields often keeps glommio from looking at the
+    /// eventfd for as long as the preempt timer lets it.
+    pub(crate) fn poke(&self) {
+        if !self.dirty.replace(true) {
+            if let Some(parked) = self.parked.borrow_mut().take() {
+                parked.wake();
+            }
         }
     }
 
@@ -88,7 +93,8 @@ pub(crate) async fn run(core: Rc<Core>, signal: OwnedFd) {
         pump.dirty.set(false);
         // An enter after a signal brings completions. One that submits brings some if the last did: sends to sockets that can be written
         // complete at once, work for files later. A wrong guess costs one more enter.
-        let may_sleep = !state.came && !(submits && state.inline);
+        let brings = state.came || (submits && state.inline);
+        let may_sleep = !brings;
         state.came = false;
         if may_sleep && state.may_be_set {
             core.count(&core.counters.eventfd_reads);

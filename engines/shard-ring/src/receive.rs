@@ -27,8 +27,6 @@ pub(crate) struct Stream {
     /// Why it is not armed, or is about to be not.
     rest: Cell<Rest>,
     waker: RefCell<Option<Waker>>,
-    /// Arrivals that may wait at once, so that one connection cannot take all buffers.
-    arrivals_max: usize,
     abandoned: Cell<bool>,
 }
 
@@ -63,7 +61,7 @@ impl Stream {
             return self.rest.set(Rest::Failed(libc::ECANCELED));
         }
         self.rest.set(Rest::No);
-        match core.submit(Prepared::receive(self, GROUP)) {
+        match core.submit(Prepared::receive(self, GROUP, core.receive_bytes_max.get())) {
             Some(id) => {
                 core.counters.receives_armed.add(1);
                 self.armed.set(Some(id));
@@ -83,7 +81,7 @@ impl Stream {
                 core.give_back(buffer);
             }
         }
-        if result > 0 && self.rest.get() == Rest::No && self.arrivals.borrow().len() >= self.arrivals_max {
+        if result > 0 && self.rest.get() == Rest::No && self.arrivals.borrow().len() >= core.provided.arrivals_max() {
             self.rest.set(Rest::Full);
             if let Some(id) = self.armed.get() {
                 core.cancel(id);
@@ -112,7 +110,9 @@ impl Stream {
             }
             libc::ECANCELED if self.rest.get() == Rest::Full => self.arm_unless_full(core),
             libc::EINTR | libc::EAGAIN => self.arm_unless_full(core),
-            // Data in the last completion: the kernel ended the receive for reasons of its own.
+            // A kernel before 6.17 knows no limit: do without, and rely on the cancellation alone.
+            libc::EINVAL if core.receive_bytes_max.take() > 0 => self.arm_unless_full(core),
+            // Data in the last completion: the limit, or a reason of the kernel's own.
             _ if result > 0 => self.arm_unless_full(core),
             error => self.rest.set(Rest::Failed(error)),
         }
@@ -121,7 +121,7 @@ impl Stream {
 
     /// Arms again, or leaves that to the consumer if it is behind.
     fn arm_unless_full(self: &Rc<Self>, core: &Core) {
-        if self.arrivals.borrow().len() > self.arrivals_max / 2 {
+        if self.arrivals.borrow().len() > core.provided.arrivals_max() / 2 {
             self.rest.set(Rest::Full);
         } else {
             self.arm(core);
@@ -170,7 +170,9 @@ impl Ring {
     /// back. A socket has one receive at a time: the first `next` of a second one fails with `ResourceBusy`.
     ///
     /// A consumer that is behind by an eighth of the ring's buffers (but at least four arrivals) stops its receive until it has taken
-    /// half of them; then the socket's own buffer fills, and the peer waits.
+    /// half of them; then the socket's own buffer fills, and the peer waits. Two limits hold that: the kernel itself ends a receive after as
+    /// many bytes as fit into so many buffers (since Linux 6.17), for it cannot be cancelled while data keeps coming; and a
+    /// cancellation stops one with many small arrivals. So one connection holds at most about twice that.
     pub fn receive(&self, socket: &RingSocket) -> Receive {
         let core = self.core().clone();
         if socket.is_closing() {
@@ -186,7 +188,6 @@ impl Ring {
             armed: Cell::new(None),
             rest: Cell::new(Rest::No),
             waker: RefCell::new(None),
-            arrivals_max: usize::from(core.provided.count() / 8).max(4),
             abandoned: Cell::new(false),
         });
         stream.arm(&core);
@@ -206,7 +207,7 @@ impl Receive {
             let arrival = stream.arrivals.borrow_mut().pop_front();
             if let Some(Arrival { buffer, bytes }) = arrival {
                 let behind = stream.rest.get() == Rest::Full && stream.armed.get().is_none();
-                if behind && stream.arrivals.borrow().len() <= stream.arrivals_max / 2 {
+                if behind && stream.arrivals.borrow().len() <= self.core.provided.arrivals_max() / 2 {
                     stream.arm(&self.core);
                 }
                 return Poll::Ready(Ok(Some(Received { core: self.core.clone(), buffer, bytes })));

@@ -22,6 +22,17 @@ pub(crate) fn current<T>(with: impl FnOnce(&LocalTasks) -> T) -> T {
     })
 }
 
+/// Has the ring of this thread's executor, if there is one, look for completions in this turn.
+pub(crate) fn poke() {
+    CURRENT.with_borrow(|tasks| {
+        if let Some(core) = tasks.as_ref().map(|tasks| tasks.0.ring.core())
+            && core.outstanding() > 0
+        {
+            core.pump.poke();
+        }
+    });
+}
+
 /// Clones are the same tasks.
 #[derive(Clone)]
 pub(crate) struct LocalTasks(Rc<Inner>);
