@@ -8,7 +8,7 @@ use crate::load::{
 use crate::profile::{Resolved, Role};
 use crate::summary::{
     Backlog, Dry, GeneratorLoad, LatencySet, ObjectiveMet, PhaseResult, Series, Throughput, Verdict, dry_from,
-    under_threshold,
+    percentile_windows, under_threshold,
 };
 use hdrhistogram::Histogram;
 
@@ -102,21 +102,32 @@ pub fn series(recorder: &Recorder, end: &End) -> Series {
         let achieved = recorder.achieved.get(interval).copied().unwrap_or(0);
         offered_sum += offered;
         achieved_sum += achieved;
-        let response = latencies(&if within {
-            recorder.interval_merged(&recorder.response, interval)
-        } else {
-            crate::load::recorder::histogram()
-        });
+        let samples = if within { recorder.interval_merged(&recorder.response, interval).len() } else { 0 };
         series.t_s.push(start_ns as f64 / NS_PER_S);
         series.offered_per_s.push(offered as f64 / offered_s);
         series.achieved_per_s.push(achieved as f64 / length_s);
         series.backlog.push(offered_sum - achieved_sum.min(offered_sum));
-        series.samples.push(response.count);
-        series.p50_ns.push(response.p50_ns);
-        series.p99_ns.push(response.p99_ns);
-        series.p999_ns.push(response.p999_ns);
+        series.samples.push(samples);
     }
+    series.p50_ns = windowed(recorder, &series.samples, 0.5);
+    series.p99_ns = windowed(recorder, &series.samples, 0.99);
+    series.p999_ns = windowed(recorder, &series.samples, 0.999);
     series
+}
+
+/// A percentile of the response by interval; intervals too thin for it are merged with their neighbours and share its value.
+fn windowed(recorder: &Recorder, samples: &[u64], quantile: f64) -> Vec<Option<u64>> {
+    let mut values = vec![None; samples.len()];
+    for window in percentile_windows(samples, quantile) {
+        let mut merged = crate::load::recorder::histogram();
+        for interval in window.clone().filter(|interval| samples[*interval] > 0) {
+            merged
+                .add(recorder.interval_merged(&recorder.response, interval))
+                .expect("all histograms have the same bounds");
+        }
+        values[window].fill(Some(merged.value_at_quantile(quantile)));
+    }
+    values
 }
 
 /// The deepest queue.

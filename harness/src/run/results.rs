@@ -4,7 +4,8 @@ use crate::child::{hlog, play::latency_part};
 use crate::config::Usage;
 use crate::run::utc::Utc;
 use crate::summary::{
-    EngineResult, LATENCY_FILE, Manifest, MANIFEST_FILE, REPORT_FILE, SERIES_FILE, SUMMARY_FILE, Status, Summary, store_json,
+    EngineResult, LATENCY_FILE, MANIFEST_FILE, Manifest, REPORT_FILE, SUMMARY_FILE, Status, Summary, store_json,
+    store_series,
 };
 use anyhow::Context;
 use serde::Serialize;
@@ -82,7 +83,7 @@ impl Results {
         let at = |file: &str| self.path.join(file);
         let context = |file: &str| format!("write {}", at(file).display());
         self.write_latencies(summary).with_context(|| context(LATENCY_FILE))?;
-        write_series(&at(SERIES_FILE), &summary.engines).with_context(|| context(SERIES_FILE))?;
+        store_series(&self.path, summary)?;
         let report = crate::report::render(summary, Some(manifest));
         fs::write(at(REPORT_FILE), report).with_context(|| context(REPORT_FILE))?;
         if self.local {
@@ -183,42 +184,6 @@ impl<'a> Registered<'a> {
             engines: summary.engines.iter().map(engine).collect(),
         }
     }
-}
-
-/// One line an engine and interval; a percentile without enough samples is empty.
-fn write_series(path: &Path, engines: &[EngineResult]) -> anyhow::Result<()> {
-    let mut file = csv::Writer::from_path(path)?;
-    file.write_record([
-        "engine",
-        "t_s",
-        "offered_per_s",
-        "achieved_per_s",
-        "backlog",
-        "samples",
-        "p50_ns",
-        "p99_ns",
-        "p999_ns",
-    ])?;
-    for engine in engines {
-        let Some(measured) = &engine.measurement else { continue };
-        let series = &measured.series;
-        let told = |value: Option<u64>| value.map(|value| value.to_string()).unwrap_or_default();
-        for i in 0..series.len() {
-            file.write_record([
-                engine.name.clone(),
-                format!("{:.3}", series.t_s[i]),
-                format!("{:.1}", series.offered_per_s[i]),
-                format!("{:.1}", series.achieved_per_s[i]),
-                series.backlog[i].to_string(),
-                series.samples[i].to_string(),
-                told(series.p50_ns[i]),
-                told(series.p99_ns[i]),
-                told(series.p999_ns[i]),
-            ])?;
-        }
-    }
-    file.flush()?;
-    Ok(())
 }
 
 /// A folder that is removed when its keeper is done, however that comes about.

@@ -239,6 +239,11 @@ pub fn percentile_windows(samples: &[u64], quantile: f64) -> Vec<Range<usize>> {
     let mut windows = Vec::new();
     let mut from = 0;
     while from < samples.len() {
+        // An interval in which nothing arrived begins no window.
+        if samples[from] == 0 {
+            from += 1;
+            continue;
+        }
         let longest = (from + WINDOW_INTERVALS_MAX).min(samples.len());
         let mut sum = 0;
         let enough = (from..longest).find(|n| {
@@ -395,6 +400,8 @@ mod tests {
         // p99 wants 1,000 samples.
         assert_eq!(percentile_windows(&[2_000, 400, 400, 400, 1_000, 3], 0.99), [0..1, 1..4, 4..5]);
         assert_eq!(percentile_windows(&[10; 200], 0.99), []);
+        let after_silence = percentile_windows(&[0, 0, 1_000], 0.99);
+        assert_eq!(after_silence.first(), Some(&(2..3)));
         // What lies too far apart is not merged, and what follows is not lost.
         let mut samples = [1; 40];
         samples[39] = 999;

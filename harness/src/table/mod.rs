@@ -248,7 +248,7 @@ pub fn notes(summary: &Summary) -> Vec<String> {
         .collect();
     paths.sort_unstable();
     paths.dedup();
-    if paths.len() > 1 {
+    if paths.len() > 1 && !notes.iter().any(|note| note.contains("--send copy")) {
         notes.push("each engine sends by its natural path; `--send copy` holds it equal".to_owned());
     }
     if summary.engines.iter().any(cells::went_under) {
