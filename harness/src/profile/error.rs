@@ -36,24 +36,28 @@ impl std::error::Error for ProfileError {}
 /// The candidate that was probably meant, if one is near: at most a third of the letters differ.
 #[must_use]
 pub fn did_you_mean<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let near = |candidate: &&str| distance(written, candidate) <= written.chars().count().max(3) / 3;
+    let letters = written.chars().count();
+    let near = |candidate: &&str| letters > 0 && distance(written, candidate) <= letters.max(3) / 3;
     candidates.into_iter().filter(near).min_by_key(|candidate| distance(written, candidate))
 }
 
-/// Single letters to insert, drop or change to make one word of the other (Levenshtein).
+/// Single letters to insert, drop, change or swap with their neighbour to make one word of the other.
 fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, a) in one.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in other.iter().enumerate() {
-            let change = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    let mut table = vec![vec![0; other.len() + 1]; one.len() + 1];
+    for i in 0..=one.len() {
+        for j in 0..=other.len() {
+            table[i][j] = if i == 0 || j == 0 {
+                i + j
+            } else {
+                let change = table[i - 1][j - 1] + usize::from(one[i - 1] != other[j - 1]);
+                let swapped = i > 1 && j > 1 && one[i - 1] == other[j - 2] && one[i - 2] == other[j - 1];
+                let swap = if swapped { table[i - 2][j - 2] + 1 } else { usize::MAX };
+                change.min(swap).min(table[i - 1][j] + 1).min(table[i][j - 1] + 1)
+            };
         }
     }
-    row[other.len()]
+    table[one.len()][other.len()]
 }
 
 /// "one of a, b, c", and which of them was probably meant.
@@ -111,6 +115,8 @@ mod tests {
     fn a_near_word_is_offered_and_a_far_one_is_not() {
         assert_eq!(did_you_mean("duble11", ["double11", "618", "steady"]), Some("double11"));
         assert_eq!(did_you_mean("durration", ["duration", "rate"]), Some("duration"));
+        assert_eq!(did_you_mean("clam", ["rise", "calm"]), Some("calm"));
+        assert_eq!(did_you_mean("", ["s"]), None);
         assert_eq!(did_you_mean("kafka", ["double11", "618", "steady"]), None);
     }
 
