@@ -1,8 +1,8 @@
 //! Waking a shard from another thread: one write(2), and only if the shard sleeps.
 
-use crate::{Op, Ring, doorbell_protocol::Latch};
+use crate::{Ring, doorbell_protocol::Latch};
 use rustix::event::{EventfdFlags, eventfd};
-use std::{fmt, io, os::fd::OwnedFd, rc::Rc, sync::Arc};
+use std::{fmt, io, os::fd::OwnedFd, sync::Arc};
 
 /// The ringing side, for any number of threads.
 #[derive(Clone)]
@@ -11,27 +11,20 @@ pub struct Bell(Arc<Shared>);
 struct Shared {
     latch: Latch,
     /// Rung only when the listener sleeps. Blocking, so that the ring arms a poll for the listener's read.
-    signal: OwnedFd,
+    signal: Arc<OwnedFd>,
 }
 
-/// The shard's side.
-pub struct Doorbell {
-    shared: Arc<Shared>,
-    /// The listener's own descriptor of the same eventfd.
-    signal: Rc<OwnedFd>,
-    /// The wait that is under way; kept when its future is dropped.
-    asleep: Option<Op<u32>>,
-}
+/// The shard's side. It may be made anywhere, and moved to its shard.
+pub struct Doorbell(Arc<Shared>);
 
 /// A bell and its doorbell.
 ///
 /// # Errors
 /// What eventfd(2) answers.
 pub fn doorbell() -> io::Result<(Bell, Doorbell)> {
-    let signal = eventfd(0, EventfdFlags::CLOEXEC)?;
-    let listening = Rc::new(signal.try_clone()?);
+    let signal = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
     let shared = Arc::new(Shared { latch: Latch::new(), signal });
-    Ok((Bell(shared.clone()), Doorbell { shared, signal: listening, asleep: None }))
+    Ok((Bell(shared.clone()), Doorbell(shared)))
 }
 
 impl Bell {
@@ -49,22 +42,31 @@ impl Bell {
 
 impl Doorbell {
     /// Resolves when the bell was rung since the last wait resolved: at once, if that has happened already. Look for *all* work after
-    /// each wait, since many rings may end one wait. Safe to drop. Always on the same ring.
+    /// each wait, since many rings may end one wait. Safe to drop.
     ///
     /// # Errors
     /// What the ring answers, `BrokenPipe` or `ECANCELED` when it shuts down.
     pub async fn wait(&mut self, ring: &Ring) -> io::Result<()> {
-        if self.asleep.is_none() {
-            if !self.shared.latch.begin_wait() {
+        let Shared { latch, signal } = &*self.0;
+        if !latch.begin_wait() {
+            return Ok(());
+        }
+        let _waiting = Waiting(latch);
+        loop {
+            ring.await_signal(signal).await?;
+            if latch.woken() {
                 return Ok(());
             }
-            self.asleep = Some(ring.await_signal(&self.signal));
         }
-        let Some(asleep) = &mut self.asleep else { unreachable!("a wait is under way") };
-        let signalled = asleep.await;
-        self.asleep = None;
-        self.shared.latch.woken();
-        signalled.map(drop)
+    }
+}
+
+/// Gives the wait up when it is dropped or fails.
+struct Waiting<'a>(&'a Latch);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.give_up();
     }
 }
 
@@ -76,6 +78,6 @@ impl fmt::Debug for Bell {
 
 impl fmt::Debug for Doorbell {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Doorbell({:?})", self.shared.latch)
+        write!(formatter, "Doorbell({:?})", self.0.latch)
     }
 }

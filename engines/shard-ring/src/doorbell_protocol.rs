@@ -32,23 +32,31 @@ impl Latch {
         self.0.swap(RUNG, Ordering::AcqRel) == ASLEEP
     }
 
-    /// Listener: begins to wait. `false`: it was rung since the last wait, and must not sleep. `true`: a wake-up will be delivered
-    /// exactly once; after it call [`woken`](Latch::woken).
+    /// Listener: begins to wait. `false`: it was rung since the last wait, and must not sleep. `true`: the next ring delivers a
+    /// wake-up; then ask [`woken`](Latch::woken).
     #[must_use = "whether to sleep"]
     pub fn begin_wait(&self) -> bool {
         match self.0.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => true,
             Err(found) => {
                 debug_assert_eq!(found, RUNG, "two listeners");
-                self.woken();
+                self.0.swap(AWAKE, Ordering::AcqRel);
                 false
             }
         }
     }
 
-    /// Listener: the wake-up has come. Sees all work published before any ring up to now.
-    pub fn woken(&self) {
-        self.0.swap(AWAKE, Ordering::AcqRel);
+    /// Listener, after a wake-up: whether the wait is over. `false`: the wake-up belonged to an earlier wait that was given up; sleep
+    /// on. `true`: what was published before the ring is visible.
+    #[must_use = "a wake-up may be an old one"]
+    pub fn woken(&self) -> bool {
+        self.0.compare_exchange(RUNG, AWAKE, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// Listener: gives the wait up. A ring that came first is remembered, and its wake-up may still be on its way.
+    pub fn give_up(&self) {
+        // On failure there was a ring, or no wait.
+        let _ = self.0.compare_exchange(ASLEEP, AWAKE, Ordering::AcqRel, Ordering::Acquire);
     }
 }
 

@@ -151,13 +151,15 @@ impl Deliveries {
     async fn deliver(self: Rc<Self>, mut doorbell: Doorbell, ring: Ring) {
         loop {
             let wanted = self.wanted.wait();
-            if self.finished.load(Ordering::Acquire) == self.given.get() {
+            let all_finished = self.finished.load(Ordering::Acquire) == self.given.get();
+            // After the count was read, so that nobody is left whose job it includes.
+            self.arrived.notify_all();
+            if all_finished {
                 wanted.await;
             } else if doorbell.wait(&ring).await.is_err() {
                 // The ring shuts down, and with it all that could wait for a result.
                 break;
             }
-            self.arrived.notify_all();
         }
     }
 }

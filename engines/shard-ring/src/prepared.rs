@@ -10,7 +10,13 @@ use crate::{
     table::{Held, Kind, Target},
 };
 use io_uring::{opcode, squeue, types};
-use std::{net::TcpListener, ops::Range, os::fd::AsRawFd, os::fd::OwnedFd, os::fd::RawFd, rc::Rc};
+use std::{
+    net::TcpListener,
+    ops::Range,
+    os::fd::{AsRawFd, OwnedFd, RawFd},
+    rc::Rc,
+    sync::Arc,
+};
 
 /// The kernel takes this many parts in one call.
 const PARTS_MAX: usize = libc::UIO_MAXIOV as usize;
@@ -151,7 +157,7 @@ impl Prepared {
     }
 
     /// Reads an eventfd: ends when it is rung, and clears it.
-    pub(crate) fn await_signal(signal: &Rc<OwnedFd>, count: Pinned<u64>) -> Self {
+    pub(crate) fn await_signal(signal: &Arc<OwnedFd>, count: Pinned<u64>) -> Self {
         let entry = opcode::Read::new(types::Fd(signal.as_raw_fd()), count.pointer().cast(), 8).build();
         let target = Target::Descriptor { _descriptor: signal.clone() };
         Self { entry, held: Held::Count(count), target, kind: Kind::Endless }

@@ -7,6 +7,7 @@ use std::{
     fmt, io,
     os::fd::{AsFd, AsRawFd, OwnedFd},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -126,7 +127,7 @@ impl Ring {
     }
 
     /// Resolves when the eventfd is rung, which clears it.
-    pub(crate) fn await_signal(&self, signal: &Rc<OwnedFd>) -> Op<u32> {
+    pub(crate) fn await_signal(&self, signal: &Arc<OwnedFd>) -> Op<u32> {
         let count = self.0.signals.borrow_mut().pop().unwrap_or_else(|| Pinned::new(0));
         self.0.start(Prepared::await_signal(signal, count))
     }

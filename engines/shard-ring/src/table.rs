@@ -8,7 +8,7 @@ use crate::{
     socket::RingSocket,
 };
 use io_uring::types::Timespec;
-use std::{collections::VecDeque, net::TcpListener, os::fd::OwnedFd, rc::Rc, task::Waker};
+use std::{collections::VecDeque, net::TcpListener, os::fd::OwnedFd, rc::Rc, sync::Arc, task::Waker};
 
 /// What the kernel reads or writes during an operation.
 pub(crate) enum Held {
@@ -27,7 +27,7 @@ pub(crate) enum Target {
     File { _file: RingFile },
     Socket(RingSocket),
     Listener { _listener: Rc<TcpListener> },
-    Descriptor { _descriptor: Rc<OwnedFd> },
+    Descriptor { _descriptor: Arc<OwnedFd> },
 }
 
 /// What a completion means.

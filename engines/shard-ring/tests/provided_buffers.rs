@@ -2,14 +2,13 @@
 #![cfg(not(loom))]
 
 use shard_ring::{ExecutorConfig, RingConfig, RingSocket, block_on, yield_now};
-use std::{
-    io::Write,
-    os::unix::net::UnixStream,
-    thread,
-};
+use std::{io::Write, os::unix::net::UnixStream, thread};
 
 fn config(provided_buffers: u16, provided_buffer_bytes: u32) -> ExecutorConfig {
-    ExecutorConfig { ring: RingConfig { provided_buffers, provided_buffer_bytes, ..Default::default() }, ..Default::default() }
+    ExecutorConfig {
+        ring: RingConfig { provided_buffers, provided_buffer_bytes, ..Default::default() },
+        ..Default::default()
+    }
 }
 
 fn pattern(bytes: usize) -> Vec<u8> {
@@ -42,7 +41,8 @@ fn a_stream_far_larger_than_all_buffers_arrives_whole() {
 
 #[test]
 fn a_receive_without_buffers_goes_on_when_one_comes_back() {
-    let ((mut greedy_peer, greedy), (mut starved_peer, starved)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
+    let ((mut greedy_peer, greedy), (mut starved_peer, starved)) =
+        (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
     block_on(config(2, 10), move |ring| async move {
         let (greedy, starved) = (ring.adopt_socket(greedy).unwrap(), ring.adopt_socket(starved).unwrap());
         greedy_peer.write_all(&[1; 20]).unwrap();
@@ -62,7 +62,8 @@ fn a_receive_without_buffers_goes_on_when_one_comes_back() {
 
 #[test]
 fn a_connection_that_is_not_read_leaves_buffers_to_others() {
-    let ((mut ignored_peer, ignored), (mut busy_peer, busy)) = (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
+    let ((mut ignored_peer, ignored), (mut busy_peer, busy)) =
+        (UnixStream::pair().unwrap(), UnixStream::pair().unwrap());
     block_on(config(64, 100), move |ring| async move {
         let (ignored, busy) = (ring.adopt_socket(ignored).unwrap(), ring.adopt_socket(busy).unwrap());
         ignored_peer.write_all(&[7; 50_000]).unwrap();
@@ -110,7 +111,10 @@ fn a_socket_has_one_receive_at_a_time() {
         assert_eq!(ring.receive(&socket).next().await.unwrap_err().kind(), std::io::ErrorKind::ResourceBusy);
         drop(first);
         let mut next = ring.receive(&socket);
-        while let Err(error) = { peer.write_all(b"x").unwrap(); next.next().await } {
+        while let Err(error) = {
+            peer.write_all(b"x").unwrap();
+            next.next().await
+        } {
             assert_eq!(error.kind(), std::io::ErrorKind::ResourceBusy, "until the kernel has let go of the first");
             yield_now().await;
             next = ring.receive(&socket);
