@@ -201,6 +201,18 @@ fn what_is_absent_is_said_to_be_absent() {
 }
 
 #[test]
+fn a_phase_too_short_for_a_curve_keeps_its_numbers() {
+    let mut summary = night();
+    for engine in &mut summary.engines {
+        let phase = &mut engine.measurement.as_mut().expect("measured").phases[1];
+        phase.response = LatencySet { count: 12, max_ns: Some(1_000_000), ..LatencySet::default() };
+    }
+    let page = report::render(&summary, None);
+    assert!(!page.contains("<figcaption>flood</figcaption>") && page.contains("<figcaption>lull</figcaption>"));
+    assert!(between(&page, "<summary>flood</summary>", "</details>").contains("<td>12</td>"));
+}
+
+#[test]
 fn an_empty_series_and_thin_traffic_are_drawn_as_far_as_they_go() {
     let mut summary = night();
     summary.engines[0].measurement.as_mut().expect("measured").series = Series::default();

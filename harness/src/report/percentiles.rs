@@ -23,7 +23,9 @@ fn values(set: &LatencySet) -> [Option<u64>; 5] {
 
 /// Curves of the response time, one picture a phase, all on the same scales.
 pub(super) fn curves(summary: &Summary) -> String {
-    let phases = phases(summary);
+    let mut phases = phases(summary);
+    // A phase of some milliseconds has no curve; its numbers stand below all the same.
+    phases.retain(|(_, rows)| rows.iter().any(|(_, phase)| phase.response.p90_ns.is_some()));
     let told = |(_, rows): &(String, Vec<(&str, &PhaseResult)>)| {
         rows.iter().flat_map(|(_, phase)| values(&phase.response)).flatten().collect::<Vec<u64>>()
     };
