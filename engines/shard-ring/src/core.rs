@@ -17,6 +17,7 @@ use std::{
     io,
     os::fd::OwnedFd,
     rc::Rc,
+    sync::Arc,
 };
 
 /// `user_data` of a cancellation: its own completion means nothing, that of the operation cancelled does.
@@ -39,7 +40,6 @@ pub(crate) struct Core {
     /// Kept for their memory.
     pub(crate) messages: RefCell<Vec<Pinned<Message>>>,
     pub(crate) times: RefCell<Vec<Pinned<Timespec>>>,
-    pub(crate) signals: RefCell<Vec<Pinned<u64>>>,
     /// Completions to come: operations pushed or in the kernel, cancellations included; not those in line.
     outstanding: Cell<usize>,
     /// No operation is taken any more.
@@ -49,12 +49,18 @@ pub(crate) struct Core {
     /// Where helpers' results arrive.
     pub(crate) deliveries: std::cell::OnceCell<Rc<crate::helper::Deliveries>>,
     pub(crate) pump: Pump,
+    /// Rung by the kernel on completions, and by bells.
+    pub(crate) signal: Arc<OwnedFd>,
+    /// Waits at doorbells.
+    pub(crate) listening: Cell<usize>,
+    /// Notified when the signal came, whoever rang it.
+    pub(crate) signalled: Event,
     pub(crate) counters: RingCounters,
 }
 
 impl Core {
-    /// The ring, and the eventfd that its completions ring.
-    pub(crate) fn new(config: &RingConfig) -> io::Result<(Rc<Self>, OwnedFd)> {
+    /// A ring of this thread.
+    pub(crate) fn new(config: &RingConfig) -> io::Result<Rc<Self>> {
         if config.entries == 0 || config.slots == 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a ring needs at least one entry and one slot"));
         }
@@ -75,17 +81,19 @@ impl Core {
             fixed_files: RefCell::new((0..places).rev().collect()),
             messages: RefCell::default(),
             times: RefCell::default(),
-            signals: RefCell::default(),
             outstanding: Cell::new(0),
             closing: Cell::new(false),
             drained: Event::new(),
             deliveries: std::cell::OnceCell::new(),
             pump: Pump::new(config.heartbeat),
+            signal: Arc::new(signal),
+            listening: Cell::new(0),
+            signalled: Event::new(),
             counters: RingCounters::default(),
         };
         // io_uring_setup, eventfd, and five registrations.
         core.counters.system_calls.add(7);
-        Ok((Rc::new(core), signal))
+        Ok(Rc::new(core))
     }
 
     pub(crate) fn is_closing(&self) -> bool {
@@ -94,6 +102,11 @@ impl Core {
 
     pub(crate) fn outstanding(&self) -> usize {
         self.outstanding.get()
+    }
+
+    /// Whether the signal may come: a completion, or a bell.
+    pub(crate) fn awaits_signal(&self) -> bool {
+        self.outstanding.get() > 0 || self.listening.get() > 0
     }
 
     /// Takes an operation in: it is pushed now, or waits in line for a slot.
@@ -286,7 +299,6 @@ impl Core {
                 self.messages.borrow_mut().push(message);
             }
             Held::Time(time) => self.times.borrow_mut().push(time),
-            Held::Count(count) => self.signals.borrow_mut().push(count),
             Held::Nothing | Held::Slice { .. } | Held::Block(_) | Held::Buffer(_) => {}
         }
     }
@@ -335,6 +347,7 @@ impl Core {
     pub(crate) async fn drain(&self) {
         self.closing.set(true);
         self.end_starved(None);
+        self.signalled.notify_all();
         let mut place = 0;
         while let Some(id) = { self.table.borrow().next_to_cancel(place) } {
             self.cancel(id);

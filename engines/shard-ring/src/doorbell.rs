@@ -1,8 +1,13 @@
-//! Waking a shard from another thread: one write(2), and only if the shard sleeps.
+//! Waking a shard from another thread: one write(2), and only if the shard listens asleep.
+//!
+//! A bell rings the eventfd on which the ring's pump sleeps, so that a wait costs the shard no operation of its own.
 
-use crate::{Ring, doorbell_protocol::Latch};
-use rustix::event::{EventfdFlags, eventfd};
-use std::{fmt, io, os::fd::OwnedFd, sync::Arc};
+use crate::{Ring, core::Core, doorbell_protocol::Latch};
+use std::{
+    fmt, io,
+    os::fd::OwnedFd,
+    sync::{Arc, OnceLock},
+};
 
 /// The ringing side, for any number of threads.
 #[derive(Clone)]
@@ -10,21 +15,17 @@ pub struct Bell(Arc<Shared>);
 
 struct Shared {
     latch: Latch,
-    /// Rung only when the listener sleeps. Blocking, so that the ring arms a poll for the listener's read.
-    signal: Arc<OwnedFd>,
+    /// The eventfd of the listener's ring; known since its first wait.
+    signal: OnceLock<Arc<OwnedFd>>,
 }
 
 /// The shard's side. It may be made anywhere, and moved to its shard.
 pub struct Doorbell(Arc<Shared>);
 
 /// A bell and its doorbell.
-///
-/// # Errors
-/// What eventfd(2) answers.
-pub fn doorbell() -> io::Result<(Bell, Doorbell)> {
-    let signal = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
-    let shared = Arc::new(Shared { latch: Latch::new(), signal });
-    Ok((Bell(shared.clone()), Doorbell(shared)))
+pub fn doorbell() -> (Bell, Doorbell) {
+    let shared = Arc::new(Shared { latch: Latch::new(), signal: OnceLock::new() });
+    (Bell(shared.clone()), Doorbell(shared))
 }
 
 impl Bell {
@@ -33,8 +34,9 @@ impl Bell {
     pub fn ring(&self) -> bool {
         let asleep = self.0.latch.ring();
         if asleep {
-            // A counter that goes from 0 to 1 never blocks; nothing else can fail on an open eventfd.
-            rustix::io::write(&self.0.signal, &1_u64.to_ne_bytes()).expect("an eventfd takes a 1");
+            let signal = self.0.signal.get().expect("a listener leaves its signal before it sleeps");
+            // The one way to fail is a counter at its limit, and then the signal stands anyway.
+            let _ = rustix::io::write(signal, &1_u64.to_ne_bytes());
         }
         asleep
     }
@@ -45,28 +47,50 @@ impl Doorbell {
     /// each wait, since many rings may end one wait. Safe to drop.
     ///
     /// # Errors
-    /// What the ring answers, `BrokenPipe` or `ECANCELED` when it shuts down.
+    /// `BrokenPipe` when the ring shuts down.
+    ///
+    /// # Panics
+    /// If an earlier wait was on another ring.
     pub async fn wait(&mut self, ring: &Ring) -> io::Result<()> {
         let Shared { latch, signal } = &*self.0;
+        let core = ring.core();
+        let known = signal.get_or_init(|| core.signal.clone());
+        assert!(Arc::ptr_eq(known, &core.signal), "a doorbell belongs to the ring of its first wait");
         if !latch.begin_wait() {
             return Ok(());
         }
-        let _waiting = Waiting(latch);
+        let _listening = Listening::begin(latch, core);
         loop {
-            ring.await_signal(signal).await?;
+            let signalled = core.signalled.wait();
             if latch.woken() {
                 return Ok(());
             }
+            if core.is_closing() {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            signalled.await;
         }
     }
 }
 
-/// Gives the wait up when it is dropped or fails.
-struct Waiting<'a>(&'a Latch);
+/// While this lives, the pump sleeps on the signal. Gives the wait up when it is dropped before the wait is over.
+struct Listening<'a> {
+    latch: &'a Latch,
+    core: &'a Core,
+}
 
-impl Drop for Waiting<'_> {
+impl<'a> Listening<'a> {
+    fn begin(latch: &'a Latch, core: &'a Core) -> Self {
+        core.listening.set(core.listening.get() + 1);
+        core.pump.kick();
+        Self { latch, core }
+    }
+}
+
+impl Drop for Listening<'_> {
     fn drop(&mut self) {
-        self.0.give_up();
+        self.core.listening.set(self.core.listening.get() - 1);
+        self.latch.give_up();
     }
 }
 

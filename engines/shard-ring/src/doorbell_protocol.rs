@@ -48,7 +48,6 @@ impl Latch {
 
     /// Listener, after a wake-up: whether the wait is over. `false`: the wake-up belonged to an earlier wait that was given up; sleep
     /// on. `true`: what was published before the ring is visible.
-    #[must_use = "a wake-up may be an old one"]
     pub fn woken(&self) -> bool {
         self.0.compare_exchange(RUNG, AWAKE, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }

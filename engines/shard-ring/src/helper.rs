@@ -134,7 +134,7 @@ impl Deliveries {
     /// Those of a ring, made when its first job is given.
     fn of(ring: &Ring) -> Rc<Self> {
         let deliveries = ring.core().deliveries.get_or_init(|| {
-            let (bell, doorbell) = doorbell().expect("a descriptor for the doorbell of a ring's helpers");
+            let (bell, doorbell) = doorbell();
             let deliveries = Rc::new(Self {
                 bell,
                 given: Cell::new(0),

@@ -13,9 +13,8 @@ use io_uring::{opcode, squeue, types};
 use std::{
     net::TcpListener,
     ops::Range,
-    os::fd::{AsRawFd, OwnedFd, RawFd},
+    os::fd::{AsRawFd, RawFd},
     rc::Rc,
-    sync::Arc,
 };
 
 /// The kernel takes this many parts in one call.
@@ -154,13 +153,6 @@ impl Prepared {
     pub(crate) fn timeout(time: Pinned<types::Timespec>) -> Self {
         let entry = opcode::Timeout::new(time.pointer()).build();
         Self { entry, held: Held::Time(time), target: Target::Nothing, kind: Kind::Endless }
-    }
-
-    /// Reads an eventfd: ends when it is rung, and clears it.
-    pub(crate) fn await_signal(signal: &Arc<OwnedFd>, count: Pinned<u64>) -> Self {
-        let entry = opcode::Read::new(types::Fd(signal.as_raw_fd()), count.pointer().cast(), 8).build();
-        let target = Target::Descriptor { _descriptor: signal.clone() };
-        Self { entry, held: Held::Count(count), target, kind: Kind::Endless }
     }
 
     pub(crate) fn accept(listener: &Rc<TcpListener>) -> Self {

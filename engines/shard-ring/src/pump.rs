@@ -8,7 +8,7 @@ use glommio::{
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd, OwnedFd, RawFd},
     pin::pin,
     rc::Rc,
     sync::{
@@ -31,6 +31,8 @@ pub(crate) struct Pump {
     beat: Event,
     /// Something was pushed or completed since the last beat.
     active: Cell<bool>,
+    /// A heart beat while the pump slept: look whether something has completed without a signal.
+    suspect: Cell<bool>,
     watch: Arc<Watch>,
     heartbeat: Duration,
 }
@@ -44,6 +46,7 @@ impl Pump {
             resting: Cell::new(0),
             beat: Event::new(),
             active: Cell::new(false),
+            suspect: Cell::new(false),
             watch: Arc::new(Watch::new(heartbeat)),
             heartbeat,
         }
@@ -83,8 +86,10 @@ impl Pump {
 ///
 /// The eventfd is told of completions only when the pump may sleep after this enter: in a busy stretch nobody needs the signal. It
 /// is read before such an enter, not after a wake-up, so that what that enter reaps leaves no stale signal.
-pub(crate) async fn run(core: Rc<Core>, signal: OwnedFd) {
-    let Ok(signal) = PollableFd::new(signal) else { unreachable!("glommio only notes the descriptor") };
+pub(crate) async fn run(core: Rc<Core>) {
+    let Ok(signal) = PollableFd::new(Borrowed(core.signal.clone())) else {
+        unreachable!("glommio only notes the descriptor")
+    };
     let mut readiness = PollState::default();
     let pump = &core.pump;
     let mut state = Signal { came: false, may_be_set: false, inline: false };
@@ -93,16 +98,24 @@ pub(crate) async fn run(core: Rc<Core>, signal: OwnedFd) {
         pump.dirty.set(false);
         // An enter after a signal brings completions. One that submits brings some if the last did: sends to sockets that can be written
         // complete at once, work for files later. A wrong guess costs one more enter.
-        let brings = state.came || (submits && state.inline);
+        let suspect = pump.suspect.take() && !state.came;
+        let brings = state.came || suspect || (submits && state.inline);
         let may_sleep = !brings;
         state.came = false;
         if may_sleep && state.may_be_set {
             core.count(&core.counters.eventfd_reads);
             // Nothing there is fine: the descriptor does not block.
-            let _ = rustix::io::read(signal.get_ref(), &mut [0; 8]);
+            let _ = rustix::io::read(&core.signal, &mut [0; 8]);
             state.may_be_set = false;
+            core.signalled.notify_all();
         }
         let brought = core.turn(may_sleep);
+        if suspect && brought > 0 && !submits {
+            core.count(&core.counters.eventfd_reads);
+            let silent = rustix::io::read(&core.signal, &mut [0; 8]).is_err();
+            core.counters.unsignalled.add(u64::from(silent));
+            core.signalled.notify_all();
+        }
         if brought > 0 {
             pump.active.set(true);
             state.may_be_set |= may_sleep;
@@ -118,7 +131,7 @@ pub(crate) async fn run(core: Rc<Core>, signal: OwnedFd) {
         if pump.stopping.get() && core.outstanding() == 0 {
             return;
         }
-        if core.outstanding() > 0 {
+        if core.awaits_signal() {
             core.counters.sleeps.add(1);
         }
         state.came = poll_fn(|context| {
@@ -126,7 +139,7 @@ pub(crate) async fn run(core: Rc<Core>, signal: OwnedFd) {
             if pump.dirty.get() || pump.stopping.get() {
                 return Poll::Ready(false);
             }
-            if core.outstanding() > 0 {
+            if core.awaits_signal() {
                 let mut watched = Context::from_waker(&waker);
                 if signal.poll_readable(&mut watched, &mut readiness).is_ready() {
                     return Poll::Ready(true);
@@ -138,7 +151,19 @@ pub(crate) async fn run(core: Rc<Core>, signal: OwnedFd) {
         .await;
         pump.watch.ran();
         pump.parked.borrow_mut().take();
-        state.may_be_set |= state.came;
+        if state.came {
+            state.may_be_set = true;
+            core.signalled.notify_all();
+        }
+    }
+}
+
+/// The ring's eventfd, as glommio takes it.
+struct Borrowed(Arc<OwnedFd>);
+
+impl AsRawFd for Borrowed {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
     }
 }
 
@@ -153,11 +178,11 @@ struct Signal {
 }
 
 /// Keeps a timer of glommio's running while anything is in flight, so that an executor that parked with runnable tasks comes back
-/// (glommio/glommio#53). Two hearts beat alternately: a heart whose own wake-up was lost still has the other.
+/// (glommio/glommio#53), and has a sleeping pump look for completions that were not signalled. Two hearts beat alternately: a heart whose own wake-up was lost still has the other.
 pub(crate) async fn heart(core: Rc<Core>, delay: Duration) {
     let pump = &core.pump;
     while !pump.stopping.get() {
-        if core.outstanding() == 0 && !pump.active.get() {
+        if !core.awaits_signal() && !pump.active.get() {
             let beat = pump.beat.wait();
             pump.resting.set(pump.resting.get() + 1);
             beat.await;
@@ -170,6 +195,10 @@ pub(crate) async fn heart(core: Rc<Core>, delay: Duration) {
         poll_fn(|context| timer.as_mut().poll_watched(context, &pump.watch)).await;
         core.counters.heartbeats.add(1);
         core.counters.rescues.add(pump.watch.take_rescues());
+        if pump.parked.borrow().is_some() {
+            pump.suspect.set(true);
+            pump.poke();
+        }
     }
 }
 

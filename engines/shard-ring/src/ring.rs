@@ -5,9 +5,8 @@ use crate::{kernel::Pinned, prepared::Prepared};
 use io_uring::types::Timespec;
 use std::{
     fmt, io,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd},
     rc::Rc,
-    sync::Arc,
     time::Duration,
 };
 
@@ -28,7 +27,8 @@ use std::{
 /// flight, and stops when nothing is. A *rescue* is counted when glommio's reactor fires a tick at a moment when the pump was woken more
 /// than a tenth of the heartbeat ago and has not run since: the reactor looks at its timers only between runs of the tasks, so the
 /// executor must have slept on a runnable pump (or a task kept the core beyond the preempt timer of 100 ms, which is a stall as well).
-/// The preempt timer is left at 100 ms, where such a park was never seen.
+/// The preempt timer is left at 100 ms, where such a park was never seen. A tick also has a sleeping pump enter once, with the signal off, so that
+/// a signal that the kernel lost costs a heartbeat and not the connection; what that finds is counted as *unsignalled*.
 #[derive(Clone)]
 pub struct Ring(Rc<Core>);
 
@@ -71,8 +71,8 @@ impl Default for RingConfig {
 impl Ring {
     /// Makes the ring and starts its tasks, on the executor of this thread.
     pub(crate) fn start(config: &RingConfig) -> io::Result<(Self, RingTasks)> {
-        let (core, signal) = Core::new(config)?;
-        let pump = glommio::spawn_local(pump::run(core.clone(), signal));
+        let core = Core::new(config)?;
+        let pump = glommio::spawn_local(pump::run(core.clone()));
         let hearts = [0, 1].map(|heart| glommio::spawn_local(pump::heart(core.clone(), config.heartbeat * heart)));
         Ok((Self(core), RingTasks { pump, hearts }))
     }
@@ -108,6 +108,10 @@ impl Ring {
     }
 
     /// Waits for events of poll(2) on a descriptor; resolves to the events that came. Keep the descriptor open meanwhile.
+    ///
+    /// An eventfd is slow to await here: Linux 6.18 signals only the first of the completions that writes to eventfds cause on a ring which
+    /// itself signals an eventfd (such a signal may not nest and is put off, and that happens once), and the heartbeat finds the
+    /// others. [`doorbell()`](crate::doorbell()) is the fast way.
     pub fn poll(&self, descriptor: &impl AsFd, events: u32) -> Op<u32> {
         self.0.start(Prepared::poll(descriptor.as_fd().as_raw_fd(), events))
     }
@@ -124,12 +128,6 @@ impl Ring {
         kept.with(|kept| *kept = time);
         // The kernel answers ETIME; anything else (the ring shuts down) ends the sleep early.
         let _ended: io::Result<()> = self.0.start(Prepared::timeout(kept)).await;
-    }
-
-    /// Resolves when the eventfd is rung, which clears it.
-    pub(crate) fn await_signal(&self, signal: &Arc<OwnedFd>) -> Op<u32> {
-        let count = self.0.signals.borrow_mut().pop().unwrap_or_else(|| Pinned::new(0));
-        self.0.start(Prepared::await_signal(signal, count))
     }
 
     /// Gives back what a finished operation owned.

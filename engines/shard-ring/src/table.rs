@@ -8,7 +8,7 @@ use crate::{
     socket::RingSocket,
 };
 use io_uring::types::Timespec;
-use std::{collections::VecDeque, net::TcpListener, os::fd::OwnedFd, rc::Rc, sync::Arc, task::Waker};
+use std::{collections::VecDeque, net::TcpListener, rc::Rc, task::Waker};
 
 /// What the kernel reads or writes during an operation.
 pub(crate) enum Held {
@@ -18,7 +18,6 @@ pub(crate) enum Held {
     Buffer(Buffer),
     Message(Pinned<Message>),
     Time(Pinned<Timespec>),
-    Count(Pinned<u64>),
 }
 
 /// The descriptor that an operation names: open until the completion.
@@ -27,7 +26,6 @@ pub(crate) enum Target {
     File { _file: RingFile },
     Socket(RingSocket),
     Listener { _listener: Rc<TcpListener> },
-    Descriptor { _descriptor: Arc<OwnedFd> },
 }
 
 /// What a completion means.

@@ -26,7 +26,7 @@ pub(crate) fn current<T>(with: impl FnOnce(&LocalTasks) -> T) -> T {
 pub(crate) fn poke() {
     CURRENT.with_borrow(|tasks| {
         if let Some(core) = tasks.as_ref().map(|tasks| tasks.0.ring.core())
-            && core.outstanding() > 0
+            && core.awaits_signal()
         {
             core.pump.poke();
         }

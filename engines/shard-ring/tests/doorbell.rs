@@ -15,7 +15,7 @@ use std::{
 fn everything_published_before_a_ring_is_seen() {
     const RINGERS: u64 = 2;
     const RINGS: u64 = 20_000;
-    let (bell, mut doorbell) = doorbell().unwrap();
+    let (bell, mut doorbell) = doorbell();
     let published = Arc::new(AtomicU64::new(0));
     let ringers: Vec<_> = (0..RINGERS)
         .map(|_| {
@@ -46,7 +46,7 @@ fn everything_published_before_a_ring_is_seen() {
 #[test]
 fn a_ring_before_the_wait_is_remembered_once() {
     block_on(Default::default(), |ring| async move {
-        let (bell, mut doorbell) = doorbell().unwrap();
+        let (bell, mut doorbell) = doorbell();
         assert!(!bell.ring() && !bell.ring(), "nobody sleeps: no system call");
         assert!(poll_once(doorbell.wait(&ring)).await.is_some());
         assert!(poll_once(doorbell.wait(&ring)).await.is_none(), "two rings before one wait are one");
@@ -57,7 +57,7 @@ fn a_ring_before_the_wait_is_remembered_once() {
 #[test]
 fn a_dropped_wait_loses_no_ring() {
     block_on(Default::default(), |ring| async move {
-        let (bell, mut doorbell) = doorbell().unwrap();
+        let (bell, mut doorbell) = doorbell();
         for _ in 0..100 {
             assert!(poll_once(doorbell.wait(&ring)).await.is_none());
             yield_now().await;
@@ -72,7 +72,7 @@ fn a_dropped_wait_loses_no_ring() {
 #[test]
 fn a_wait_dropped_after_the_ring_loses_it_neither() {
     block_on(Default::default(), |ring| async move {
-        let (bell, mut doorbell) = doorbell().unwrap();
+        let (bell, mut doorbell) = doorbell();
         for _ in 0..100 {
             {
                 let mut wait = std::pin::pin!(doorbell.wait(&ring));
@@ -81,7 +81,7 @@ fn a_wait_dropped_after_the_ring_loses_it_neither() {
                 assert!(bell.ring(), "the shard sleeps at the doorbell");
             }
             doorbell.wait(&ring).await.unwrap();
-            // The wake-up of the dropped wait may come now; it ends no wait.
+            // The dropped wait's wake-up stands in the signal still; it ends no wait.
             assert!(poll_once(doorbell.wait(&ring)).await.is_none());
         }
     })
@@ -90,7 +90,7 @@ fn a_wait_dropped_after_the_ring_loses_it_neither() {
 
 #[test]
 fn the_shards_end_ends_the_wait() {
-    let (_bell, mut doorbell) = doorbell().unwrap();
+    let (_bell, mut doorbell) = doorbell();
     block_on(Default::default(), |ring| async move {
         let waiting = ring.clone();
         shard_ring::spawn_local(async move { doorbell.wait(&waiting).await.unwrap() });

@@ -1,4 +1,4 @@
-//! An idle shard does nothing: without anything in flight it never enters the kernel; with an armed receive only the heartbeat ticks.
+//! An idle shard does nothing: without anything in flight it never enters the kernel; with an armed receive only the heartbeat looks.
 #![cfg(not(loom))]
 
 use shard_ring::{Ring, block_on};
@@ -50,7 +50,7 @@ fn nothing_in_flight_costs_nothing() {
 }
 
 #[test]
-fn an_idle_connection_costs_a_heartbeat_and_no_enter() {
+fn an_idle_connection_costs_no_more_than_the_heartbeat() {
     block_on(Default::default(), |ring| async move {
         let (_peer, socket) = UnixStream::pair().unwrap();
         let socket = ring.adopt_socket(socket).unwrap();
@@ -59,7 +59,9 @@ fn an_idle_connection_costs_a_heartbeat_and_no_enter() {
         let (before, started) = (counts(&ring), Instant::now());
         idle(Duration::from_millis(300)).await;
         let (after, beats_max) = (counts(&ring), started.elapsed().as_millis() as u64 / 10 + 2);
-        assert_eq!(after.0, before.0, "enters");
+        let beats = after.1 - before.1;
+        assert!(after.0 - before.0 <= 2 * beats + 2, "{} enters, at most two a heartbeat", after.0 - before.0);
+        assert!(after.2 - before.2 <= 2 * beats + 2, "{} system calls", after.2 - before.2);
         assert!(after.1 - before.1 <= beats_max, "{} heartbeats, at most {beats_max}", after.1 - before.1);
         assert!(after.1 > before.1, "it beats");
         assert_eq!(ring.counters().rescues.get(), 0, "sleeping is no stall");
