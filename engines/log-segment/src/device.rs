@@ -59,6 +59,9 @@ impl DeviceReader {
     /// The bytes from `at` on: `want` of them, fewer only at the end of the file.
     pub(crate) fn get(&mut self, at: u64, want: usize) -> io::Result<&[u8]> {
         let want = want.min(usize::try_from(self.bytes.saturating_sub(at)).unwrap_or(usize::MAX));
+        if want == 0 {
+            return Ok(&[]);
+        }
         let inside = at >= self.window_at && at + want as u64 <= self.window_at + self.window_bytes as u64;
         if !inside {
             self.fill(at, want)?;

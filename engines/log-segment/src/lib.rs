@@ -45,6 +45,8 @@ mod prepare;
 mod recover;
 mod scan;
 mod segments;
+#[cfg(test)]
+mod segments_model;
 mod side_file;
 mod turns;
 mod watermark;

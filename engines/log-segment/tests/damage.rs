@@ -3,8 +3,8 @@
 mod common;
 
 use common::{INFLIGHT_BYTES_MAX, Log, SEGMENT_BYTES, in_memory, write_at};
-use log_api::Offset;
-use log_segment::{prepared_path, segment_path};
+use log_api::{Epoch, Offset};
+use log_segment::{index_path, prepared_path, segment_path};
 use std::fs;
 
 /// A log of one segment with 20 batches of about 1.4 KB.
@@ -55,14 +55,16 @@ fn a_sealed_segment_was_durable_even_without_a_watermark() {
     let mut log = Log::new(in_memory(), false);
     log.fill_segments(2);
     log.reopen();
-    // As if that recovery had sealed the first segment and not come to its end.
-    log.set_epochs(&[(1, 0, false, INFLIGHT_BYTES_MAX), (2, log.end().0 + 1, false, INFLIGHT_BYTES_MAX)]);
+    // No other lower bound is left than the index beside the first segment.
     fs::remove_file(log.dir().join("watermark")).unwrap();
-    fs::remove_file(segment_path(log.dir(), log.segments()[1])).unwrap();
-    let first = log.batches[0].segment;
-    log.flip(3, 100);
     log.set_epochs(&[(1, 0, false, INFLIGHT_BYTES_MAX)]);
-    log.expect_damage(first, log.batches[3].position);
+    log.epoch = Epoch(1);
+    fs::remove_file(segment_path(log.dir(), log.segments()[1])).unwrap();
+    log.flip(3, 100);
+    log.expect_damage(Offset(0), log.batches[3].position);
+    fs::remove_file(index_path(log.dir(), Offset(0))).unwrap();
+    let recovered = log.recover().unwrap();
+    log.expect_first(&recovered, 3);
 }
 
 /// The batch 3 is bad. The last one that starts no more than `INFLIGHT_BYTES_MAX` later may have been in flight with it; the next may not.
