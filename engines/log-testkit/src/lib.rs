@@ -1,30 +1,48 @@
 //! The tests that every engine runs.
 //!
-//! What lives here: the conformance suite ([`conformance`]), the model test ([`model`]), the kill test ([`kill`]), file systems to
-//! break ([`media`]), and what they share. What never does: an engine other than the model; engines depend on this crate for their
-//! tests, not the other way round.
+//! What lives here: the conformance suite ([`conformance`]), the model test and the relay of engines over one directory
+//! ([`model`]), the kill test ([`kill`]), file systems to break ([`media`]), and what they share. What never does: an engine other
+//! than the model; engines depend on this crate for their tests, not the other way round.
 //!
-//! An engine's `tests/conformance.rs` is
+//! All of an engine's `tests/conformance.rs`:
 //!
-//! ```ignore
+//! ```text
 //! //! What every engine must do.
 //! log_testkit::conformance!(log_mmap::Mmap);
 //! ```
+//!
+//! | variable | meaning | default |
+//! |---|---|---|
+//! | `HIGHWATER_CASES` | sequences of the model test | 48 |
+//! | `HIGHWATER_KILLS` | kills of the kill test | 5 |
+//! | `HIGHWATER_SEED` | first seed of both; a failure prints the one that repeats it | fixed |
+//! | `HIGHWATER_TEST_DIR` | where the logs lie | `target/tmp` |
+//!
+//! What cannot run (no root, an engine that is not persistent, a machine without O_DIRECT) says `skipped: …` on stderr.
 
-use log_api::{EngineConfig, LogEngine, OpenError};
-use shard_ring::Ring;
-use std::future::Future;
+mod allocations;
+pub mod conformance;
+mod contents;
+pub mod kill;
+pub mod media;
+pub mod model;
+mod payload;
+mod pen;
+mod segment_files;
+mod shard;
+mod under_test;
 
-/// How the suite makes an engine.
-pub trait EngineUnderTest: 'static {
-    /// The engine.
-    type Engine: LogEngine;
-    /// Its name in messages.
-    const NAME: &'static str;
+pub use allocations::{CountingAllocator, allocations_of};
+pub use contents::{Found, batches_of, bytes_of, checked, read_all, read_between};
+pub use payload::{Numbers, Shape, assigned, batch, drawn_batch, verified};
+pub use pen::{Pen, shape};
+pub use segment_files::SegmentFile;
+pub use shard::{Needs, applies, config, directory, in_shard, skip};
+pub use under_test::EngineUnderTest;
 
-    /// Makes it in the directory of the configuration, which may hold logs already.
-    ///
-    /// # Errors
-    /// The engine's own.
-    fn start(ring: &Ring, config: EngineConfig) -> impl Future<Output = Result<Self::Engine, OpenError>>;
+/// What the macros name, so that an engine's test file needs no imports.
+#[doc(hidden)]
+pub mod reexport {
+    pub use log_api::{Availability, EngineConfig, LogEngine, OpenError};
+    pub use shard_ring::Ring;
 }
