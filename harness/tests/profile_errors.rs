@@ -426,6 +426,6 @@ fn the_profile_of_the_readme_is_valid() {
     let start = readme.find("name = \"my-flood\"").unwrap();
     let text = &readme[start..start + readme[start..].find("```").unwrap()];
     let flood = parse(text).unwrap();
-    let resolved = flood.resolve(&Settings { peak: Some(8_000.0), ..Settings::default() }).unwrap();
+    let resolved = flood.resolve(&Settings { peak: Some(8_000.0), ..Settings::default() }).expect("settings that fit");
     assert_eq!(resolved.messages_expected(), 90_000.0);
 }

@@ -80,7 +80,7 @@ fn names_are_those_of_the_files_and_explain_shows_each_figure() {
 #[test]
 fn every_profile_resolves_and_its_phases_cover_the_run() {
     for profile in all() {
-        let resolved = profile.resolve(&Settings { shards: 2, ..settings(&profile) }).unwrap();
+        let resolved = profile.resolve(&Settings { shards: 2, ..settings(&profile) }).expect("settings that fit");
         let mut at = 0;
         for phase in &resolved.phases {
             assert_eq!(phase.start_ns, at, "{}", profile.name);
@@ -97,8 +97,9 @@ fn every_profile_resolves_and_its_phases_cover_the_run() {
 
 #[test]
 fn the_night_lasts_35_seconds_and_its_curve_is_the_closed_form() {
-    let night = Profile::load("double11").unwrap();
-    let resolved = night.resolve(&Settings { peak: Some(335_000.0), ..Settings::default() }).unwrap();
+    let night = Profile::load("double11").expect("a shipped profile");
+    let resolved =
+        night.resolve(&Settings { peak: Some(335_000.0), ..Settings::default() }).expect("settings that fit");
     assert_eq!(resolved.speed, 60.0);
     assert_eq!(resolved.duration_ns, 35_000_000_000);
     assert_eq!((resolved.mark.as_str(), resolved.mark_ns), ("midnight", 5_000_000_000));
@@ -132,11 +133,11 @@ fn the_closed_form_meets_the_milestones_of_the_night() {
 #[test]
 fn the_flash_crowd_plays_in_a_minute_with_all_its_requests() {
     let crowd = Profile::load("worldcup98").unwrap();
-    let resolved = crowd.resolve(&Settings::default()).unwrap();
+    let resolved = crowd.resolve(&Settings::default()).expect("settings that fit");
     assert_eq!(resolved.duration_ns, 60_000_000_000);
     // At unchanged rates, 1/1440 of the requests of the day.
     assert!((resolved.messages_expected() * 1_440.0 / 75_207_657.0 - 1.0).abs() < 1e-9);
     assert!((resolved.plateau_per_s - 215_241.0 / 60.0).abs() < 1e-6);
-    let twenty = crowd.resolve(&Settings { rate: Some(20.0), ..Settings::default() }).unwrap();
+    let twenty = crowd.resolve(&Settings { rate: Some(20.0), ..Settings::default() }).expect("settings that fit");
     assert!((twenty.messages_expected() / resolved.messages_expected() - 20.0).abs() < 1e-9);
 }

@@ -17,9 +17,9 @@ fn day(speed: f64) -> Resolved {
         phase("day", Role::Other, 54_293.0, Shape::Constant { rate: 0.555 }),
         phase("evening", Role::Other, 26_940.0, Shape::Constant { rate: 0.66 }),
     ];
-    let base = Profile::load("steady").unwrap();
+    let base = Profile::load("steady").expect("a shipped profile");
     let profile = Profile { phases, scale: Scale::Absolute, ..base };
-    profile.resolve(&Settings { speed: Some(speed), ..Settings::default() }).unwrap()
+    profile.resolve(&Settings { speed: Some(speed), ..Settings::default() }).expect("settings that fit")
 }
 
 #[test]
@@ -69,7 +69,7 @@ fn an_outlet_that_is_wide_enough_stays_dry_and_none_says_nothing() {
 
 #[test]
 fn a_backlog_at_the_end_drains_after_it() {
-    let steady = Profile::load("steady").unwrap();
-    let flood = steady.resolve_constant(&Settings::default(), 300.0, 10.0).unwrap();
+    let steady = Profile::load("steady").expect("a shipped profile");
+    let flood = steady.resolve_constant(&Settings::default(), 300.0, 10.0).expect("settings that fit");
     assert!((fluid(&flood, 200.0).unwrap().dry_at_s.unwrap() - 15.0).abs() < 1e-9);
 }

@@ -6,12 +6,15 @@ use harness::schedule::{Schedule, Split};
 
 fn double11(peak: f64, seed: u64) -> Resolved {
     let settings = Settings { peak: Some(peak), seed: Some(seed), ..Settings::default() };
-    Profile::load("double11").unwrap().resolve(&settings).unwrap()
+    Profile::load("double11").expect("a shipped profile").resolve(&settings).expect("settings that fit")
 }
 
 fn constant(rate: f64, seconds: f64, seed: u64) -> Resolved {
     let settings = Settings { seed: Some(seed), ..Settings::default() };
-    Profile::load("steady").unwrap().resolve_constant(&settings, rate, seconds).unwrap()
+    Profile::load("steady")
+        .expect("a shipped profile")
+        .resolve_constant(&settings, rate, seconds)
+        .expect("settings that fit")
 }
 
 /// Pearson's statistic of counts against expectations, in deviations of its own law (mean k, variance 2k).

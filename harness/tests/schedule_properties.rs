@@ -69,7 +69,7 @@ prop_compose! {
         let mut phases: Vec<Phase> = shapes.into_iter().chain([plateau]).enumerate().map(phase).collect();
         phases.last_mut().expect("a plateau").role = Role::Plateau;
         let skew = if s < 0.5 { Skew::Uniform } else { Skew::Zipf { s } };
-        let base = Profile::load("steady").unwrap();
+        let base = Profile::load("steady").expect("a shipped profile");
         Profile {
             scale: Scale::Absolute,
             phases,
@@ -86,7 +86,7 @@ prop_compose! {
 fn resolve(profile: &Profile) -> Resolved {
     let length_s: f64 = profile.phases.iter().map(|phase| phase.duration_s).sum();
     let speed = if length_s < 0.1 { length_s / 0.11 } else { 1.0 };
-    profile.resolve(&Settings { speed: Some(speed), ..Settings::default() }).unwrap()
+    profile.resolve(&Settings { speed: Some(speed), ..Settings::default() }).expect("settings that fit")
 }
 
 fn whole(resolved: &Resolved) -> Vec<Arrival> {

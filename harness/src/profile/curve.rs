@@ -110,9 +110,10 @@ pub struct Piece {
     pub shape: Shape,
 }
 
-/// Newton steps of one inversion. It doubles the right digits each time and starts within one mean gap of the answer: two or
-/// three are the rule, and the bracket halves when a step would leave it.
+/// Steps of one inversion at most: each at least halves the bracket where it does not double the right digits.
 const NEWTON_STEPS_MAX: u32 = 64;
+/// A hundredth of a nanosecond: well below the grain of the clock that arrivals are rounded to.
+const CLOCK_GRAIN_S: f64 = 1e-11;
 
 impl Piece {
     /// Messages of the piece up to `t` seconds from its beginning.
@@ -145,24 +146,65 @@ impl Piece {
         if found.is_nan() { after } else { found.clamp(after.min(self.duration_s), self.duration_s) }
     }
 
+    /// Newton's method with the second-order step: the curve is taken for a parabola at `t`. From one arrival to the next that
+    /// is right to far below the clock's grain at once, so that an inversion costs one evaluation of the curve.
     fn newton(&self, messages: f64, after: f64) -> f64 {
         let (mut low, mut high) = (after, self.duration_s);
         let mut t = after;
         for _ in 0..NEWTON_STEPS_MAX {
-            let missing = messages - self.integral(t);
+            let local = self.shape.local(t);
+            let missing = messages - local.integral;
             if missing > 0.0 {
                 low = low.max(t);
             } else {
                 high = high.min(t);
             }
-            let step = missing / self.shape.rate(t, self.duration_s);
-            // A hundredth of a nanosecond: below the clock's own grain.
-            if step.abs() < 1e-11 {
+            let under_root = (local.rate * local.rate + 2.0 * local.slope * missing).max(0.0);
+            let step = 2.0 * missing / (local.rate + under_root.sqrt());
+            // What the parabola leaves out is at most curvature * step^3 / 6 messages.
+            let off = local.bend * step * step * step.abs() / 6.0;
+            if off < CLOCK_GRAIN_S * local.rate {
                 return t + step;
             }
             let next = t + step;
             t = if next > low && next < high { next } else { 0.5 * (low + high) };
+            if high - low < CLOCK_GRAIN_S {
+                return t;
+            }
         }
         t
+    }
+}
+
+/// A curve near an instant: its integral from the piece's beginning, its rate, the rate's derivative, and a bound on the
+/// magnitude of the second derivative from here on.
+struct Local {
+    integral: f64,
+    rate: f64,
+    slope: f64,
+    bend: f64,
+}
+
+impl Shape {
+    /// Only for the shapes whose inverse has no closed form.
+    fn local(&self, t: f64) -> Local {
+        match *self {
+            Self::Decay { floor, above, tau_s } => {
+                let share = libm::exp(-t / tau_s);
+                let left = above * share;
+                let integral = floor * t + above * tau_s * (1.0 - share);
+                // A step may also go back, where the curve bends more: by a factor of e within one tau.
+                let bend = left.abs() / (tau_s * tau_s) * std::f64::consts::E;
+                Local { integral, rate: floor + left, slope: -left / tau_s, bend }
+            }
+            Self::Sine { mean, swing, period_s } => {
+                let omega = std::f64::consts::TAU / period_s;
+                let (sine, cosine) = libm::sincos(omega * t);
+                let integral = mean * t + swing / omega * (1.0 - cosine);
+                let (slope, bend) = (swing * omega * cosine, swing * omega * omega);
+                Local { integral, rate: mean + swing * sine, slope, bend }
+            }
+            Self::Constant { .. } | Self::Ramp { .. } => unreachable!("inverted in closed form"),
+        }
     }
 }

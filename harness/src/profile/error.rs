@@ -123,9 +123,7 @@ mod tests {
     #[derive(Debug, serde::Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Config {
-        #[allow(unused)]
         speed: Option<f64>,
-        #[allow(unused)]
         engine: Option<String>,
     }
 
@@ -135,6 +133,8 @@ mod tests {
 
     #[test]
     fn an_error_of_serde_types_names_line_key_and_what_is_expected() {
+        let fine: Config = toml::from_str("speed = 60\nengine = \"mmap\"").unwrap();
+        assert_eq!((fine.speed, fine.engine.as_deref()), (Some(60.0), Some("mmap")));
         assert_eq!(
             said("engine = \"mmap\"\nsped = 60"),
             "highwater.toml:2: sped is not a key here; expected one of speed, engine (did you mean speed?)"

@@ -18,7 +18,10 @@ pub fn explain(profile: &Profile) -> String {
     line(&format!("{}: {}", profile.name, profile.title));
     if !profile.about.is_empty() {
         line("");
-        for paragraph in profile.about.split("\n\n") {
+        for (index, paragraph) in profile.about.split("\n\n").enumerate() {
+            if index > 0 {
+                line("");
+            }
             wrap(paragraph, "", "").iter().for_each(|row| line(row));
         }
     }
@@ -81,12 +84,13 @@ fn cells(profile: &Profile, figure: &Figure) -> [String; 3] {
     let value = if figure.unit.is_empty() { figure.value.clone() } else { format!("{} {}", figure.value, figure.unit) };
     let named =
         profile.published.iter().enumerate().find(|(index, _)| figure.key == format!("published[{index}].figure"));
-    let what = named.map_or(String::new(), |(_, published)| format!("{}, ", published.what));
-    let source = match figure.note.as_str() {
-        "" => figure.source.clone(),
-        note => format!("{}: {note}", figure.source),
+    let what = named.map_or("", |(_, published)| published.what.as_str());
+    let notes: Vec<&str> = [what, figure.note.as_str()].into_iter().filter(|note| !note.is_empty()).collect();
+    let source = match notes.as_slice() {
+        [] => figure.source.clone(),
+        notes => format!("{}: {}", figure.source, notes.join("; ")),
     };
-    [figure.key.clone(), value, format!("{what}{source}")]
+    [figure.key.clone(), value, source]
 }
 
 /// Breaks a text at spaces; the first row begins with `lead`, the others with `indent`.

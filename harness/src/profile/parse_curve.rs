@@ -150,7 +150,8 @@ fn recorded(
         return Err(rate.document.error(duration.line, &key, found, expected));
     };
     let part = &counts[first..last];
-    rate.cite("rows", format!("{} counts, {} in all", part.len(), part.iter().sum::<f64>()), unit)?;
+    let rows = format!("{unit} in {} rows", part.len());
+    rate.cite("rows", part.iter().sum::<f64>().to_string(), &rows)?;
     // Counts of an interval are messages; relative heights are already rates.
     let per_interval = if unit == "messages" { interval_s } else { 1.0 };
     Ok(part.iter().map(|count| (interval_s, Shape::Constant { rate: count / per_interval })).collect())
