@@ -2,7 +2,10 @@
 
 use crate::{ShardReport, config::ConfigError, node::ShardSetup};
 use log_api::{Availability, Capabilities, EngineConfig, LogEngine, OpenError};
+use log_direct::Direct;
 use log_memory::{Memory, Null};
+use log_mmap::Mmap;
+use log_pagecache::PageCache;
 use shard_ring::Ring;
 use std::{fmt, path::Path, str::FromStr};
 
@@ -37,9 +40,9 @@ impl EngineKind {
     #[must_use]
     pub fn capabilities(self) -> &'static Capabilities {
         match self {
-            Self::Mmap => &COMING[0],
-            Self::Direct => &COMING[1],
-            Self::PageCache => &COMING[2],
+            Self::Mmap => &Mmap::CAPABILITIES,
+            Self::Direct => &Direct::CAPABILITIES,
+            Self::PageCache => &PageCache::CAPABILITIES,
             Self::Memory => &Memory::CAPABILITIES,
             Self::Null => &Null::CAPABILITIES,
         }
@@ -49,7 +52,9 @@ impl EngineKind {
     #[must_use]
     pub fn availability(self, dir: &Path) -> Availability {
         match self {
-            Self::Mmap | Self::Direct | Self::PageCache => Availability::Unavailable("not built in yet".to_owned()),
+            Self::Mmap => Mmap::availability(dir),
+            Self::Direct => Direct::availability(dir),
+            Self::PageCache => PageCache::availability(dir),
             Self::Memory => Memory::availability(dir),
             Self::Null => Null::availability(dir),
         }
@@ -69,25 +74,12 @@ impl EngineKind {
         setup: ShardSetup,
     ) -> Result<ShardReport, OpenError> {
         match self {
-            Self::Mmap | Self::Direct | Self::PageCache => unreachable!("unavailable"),
+            Self::Mmap => setup.run(ring, Mmap::new(ring, config).await?).await,
+            Self::Direct => setup.run(ring, Direct::new(ring, config).await?).await,
+            Self::PageCache => setup.run(ring, PageCache::new(ring, config).await?).await,
             Self::Memory => setup.run(ring, Memory::new(ring, config).await?).await,
             Self::Null => setup.run(ring, Null::new(ring, config).await?).await,
         }
-    }
-}
-
-/// Until the engines are built in.
-static COMING: [Capabilities; 3] = [coming("mmap"), coming("direct"), coming("pagecache")];
-
-const fn coming(name: &'static str) -> Capabilities {
-    Capabilities {
-        name,
-        mechanism: "not built in yet",
-        durable: true,
-        persistent: true,
-        readable: true,
-        send_paths: &log_api::SendPath::ALL,
-        kernel_copies_in: 0,
     }
 }
 

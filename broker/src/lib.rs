@@ -2,7 +2,7 @@
 //!
 //! What lives here: the words of the command line ([`config`]), the one choice of an engine ([`engine`]), the way batches
 //! come in from a producer's thread ([`intake`]), append, group commit, acknowledgement and retention ([`shard`]), the send
-//! path (`send`), the consumers' connections ([`consumer`]), and the node that starts and stops shards ([`node`]). What never
+//! path ([`send`]), the consumers' connections ([`consumer`]), and the node that starts and stops shards ([`node`]). What never
 //! does: how an engine keeps bytes, a wire protocol, a schedule, a recorder.
 //!
 //! Under `cfg(loom)` only the intake is built: the one thing here that two threads share.
@@ -26,7 +26,7 @@ pub mod node;
 #[cfg(not(loom))]
 mod report;
 #[cfg(not(loom))]
-mod send;
+pub mod send;
 #[cfg(not(loom))]
 pub mod shard;
 

@@ -187,7 +187,7 @@ pub(crate) struct ShardSetup {
     order: StopOrder,
 }
 
-/// What a shard's thread gives back once its logs are open. The doorbells belong to it, so it makes them.
+/// What a shard's thread gives back once its logs are open.
 struct Ready {
     producer: Producer,
     bell: Bell,
@@ -199,10 +199,7 @@ impl ShardSetup {
     /// Runs a shard on `engine` until it is ordered to stop.
     pub(crate) async fn run<E: LogEngine>(self, ring: &Ring, engine: E) -> Result<ShardReport, OpenError> {
         let Self { config, intake_bytes, listener, ready, order } = self;
-        let (bell, mut door) = shard_ring::doorbell().map_err(|source| {
-            let path = config.dir.clone().unwrap_or_default();
-            OpenError::Io { action: "make a doorbell for", path, source }
-        })?;
+        let (bell, mut door) = shard_ring::doorbell();
         let (shard, producer, recovered) = Shard::start(ring, engine, config, intake_bytes, listener).await?;
         let live = shard.live();
         // Nobody waits any more when another shard has failed; then the order to stop is on its way.

@@ -19,7 +19,7 @@ const BLOCK_BYTES: usize = 256 << 10;
 const BLOCKS_MAX: usize = 4;
 
 /// The send path of a shard and what went through it. What the ring did by `sendfile` and `send` is counted there.
-pub(crate) struct SendCounts {
+pub struct Sender {
     path: SendPath,
     pub(crate) chunks: Cell<u64>,
     pub(crate) cold_bytes: Cell<u64>,
@@ -28,9 +28,9 @@ pub(crate) struct SendCounts {
     blocks: OnceCell<Slab>,
 }
 
-/// The file that a connection last read through the ring.
+/// The file that a connection last read through the ring; one for each connection.
 #[derive(Default)]
-pub(crate) struct OnRing(Option<(Rc<File>, RingFile)>);
+pub struct OnRing(Option<(Rc<File>, RingFile)>);
 
 impl OnRing {
     fn file(&mut self, ring: &Ring, file: &Rc<File>) -> io::Result<RingFile> {
@@ -49,8 +49,10 @@ fn add(count: &Cell<u64>, more: u64) {
     count.set(count.get() + more);
 }
 
-impl SendCounts {
-    pub(crate) fn new(path: SendPath) -> Self {
+impl Sender {
+    /// Sends by `path`.
+    #[must_use]
+    pub fn new(path: SendPath) -> Self {
         Self {
             path,
             chunks: Cell::new(0),
@@ -61,8 +63,10 @@ impl SendCounts {
     }
 
     /// Sends a chunk, all of it; the chunk's pins and leases are held until then. Nothing else may write to the socket meanwhile.
-    /// An error leaves the stream in the middle of a batch: close the connection.
-    pub(crate) async fn send<P: AsRef<[u8]> + Clone + 'static>(
+    ///
+    /// # Errors
+    /// What the file or the socket answers. The stream may be left in the middle of a batch: close the connection.
+    pub async fn send<P: AsRef<[u8]> + Clone + 'static>(
         &self,
         ring: &Ring,
         socket: &RingSocket,

@@ -18,10 +18,10 @@ const ALIGN: usize = 16;
 const HEADER: usize = 16;
 /// The length in a header that says: go on at the beginning of the memory.
 const SKIP: u32 = u32::MAX;
-/// The smallest ring.
-pub(super) const CAPACITY_MIN: usize = 1024;
+/// The smallest ring; in the model it is soon full.
+const CAPACITY_MIN: usize = if cfg!(loom) { 128 } else { 1024 };
 /// The largest ring: lengths in headers have four bytes.
-pub(super) const CAPACITY_MAX: usize = 1 << 30;
+const CAPACITY_MAX: usize = 1 << 30;
 
 /// Memory of two threads. Which part belongs to whom is the cursors' affair.
 struct Memory {

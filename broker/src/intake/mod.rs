@@ -13,7 +13,7 @@ mod wake;
 
 pub use frames::{Frame, Frames, Gauge};
 
-use std::{collections::VecDeque, io};
+use std::collections::VecDeque;
 pub(crate) use wake::Bell;
 use wake::Doorbell;
 
@@ -49,15 +49,19 @@ pub enum Outcome {
     Poisoned,
 }
 
-/// Makes an intake of `bytes`, a power of two from 1 KiB to 1 GiB. Fails when the system has no descriptor for the doorbell.
-pub fn channel(bytes: usize) -> io::Result<(Producer, Intake, AckSender)> {
-    let (bell, doorbell) = wake::doorbell()?;
+/// Makes an intake of `bytes`.
+///
+/// # Panics
+/// When `bytes` is not a power of two from 1 KiB to 1 GiB.
+#[must_use]
+pub fn channel(bytes: usize) -> (Producer, Intake, AckSender) {
+    let (bell, doorbell) = wake::doorbell();
     let (writer, reader, gauge) = frames::ring(bytes);
     let (ack_writer, ack_reader) = acks::ring(ACKS_MAX);
     let producer =
         Producer { frames: writer, acks: ack_reader, bell: bell.clone(), gauge: gauge.clone(), hidden_frames: 0 };
     let intake = Intake { frames: reader, doorbell, bell, gauge };
-    Ok((producer, intake, AckSender { ring: ack_writer, waiting: VecDeque::new(), sent: 0 }))
+    (producer, intake, AckSender { ring: ack_writer, waiting: VecDeque::new(), sent: 0 })
 }
 
 /// The producer's end. One thread at a time.
@@ -163,7 +167,7 @@ impl Intake {
 
     /// Waits until there are frames or `also` is true. It is looked at again each time the bell rings: see [`Self::bell`].
     #[cfg(not(loom))]
-    pub async fn wait(&mut self, ring: &shard_ring::Ring, mut also: impl FnMut() -> bool) -> io::Result<()> {
+    pub async fn wait(&mut self, ring: &shard_ring::Ring, mut also: impl FnMut() -> bool) -> std::io::Result<()> {
         while !self.frames.look() && !also() {
             self.doorbell.wait(ring).await?;
         }
@@ -172,7 +176,7 @@ impl Intake {
 
     /// Waits until `found` is true, whatever there may be to take.
     #[cfg(not(loom))]
-    pub async fn wait_for(&mut self, ring: &shard_ring::Ring, mut found: impl FnMut() -> bool) -> io::Result<()> {
+    pub async fn wait_for(&mut self, ring: &shard_ring::Ring, mut found: impl FnMut() -> bool) -> std::io::Result<()> {
         while !found() {
             self.doorbell.wait(ring).await?;
         }

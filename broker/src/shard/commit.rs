@@ -5,7 +5,7 @@ use super::{Core, Phase};
 use crate::{CommitPolicy, Durability, ShardState};
 use futures_lite::future::or;
 use log_api::{CommitError, FlushGroup, Level, LogEngine};
-use shard_ring::{Event, sleep};
+use shard_ring::{Event, sleep, yield_now};
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
@@ -189,6 +189,7 @@ impl<E: LogEngine> Core<E> {
                     self.set_state(ShardState::Full);
                     let log = self.partitions[group.members[0]].log;
                     or(self.engine.room(log, 1), self.until(Phase::Consumers)).await;
+                    yield_now().await;
                 }
                 Err(CommitError::Full) => return,
                 Err(error) => {

@@ -20,7 +20,7 @@ use crate::{
     consumer::Consumers,
     intake::{AckSender, Producer, channel},
     live::Live,
-    send::SendCounts,
+    send::Sender,
 };
 use commit::Group;
 use futures_lite::future::or;
@@ -127,7 +127,7 @@ pub(crate) struct Core<E: LogEngine> {
     pub(crate) live: Arc<Live>,
     counts: Counts,
     pub(crate) consumers: Consumers,
-    pub(crate) sends: SendCounts,
+    pub(crate) sends: Sender,
     failure: RefCell<Option<String>>,
     pub(crate) phase: Cell<Phase>,
     phase_moved: Event,
@@ -274,7 +274,7 @@ impl<E: LogEngine> Shard<E> {
     /// `listener`. Returns the shard, the way in, and what the opening found of each partition.
     ///
     /// # Errors
-    /// What the engine answers to an open; `Io` when there is no descriptor for the intake's doorbell.
+    /// What the engine answers to an open.
     pub async fn start(
         ring: &Ring,
         engine: E,
@@ -282,10 +282,7 @@ impl<E: LogEngine> Shard<E> {
         intake_bytes: usize,
         listener: TcpListener,
     ) -> Result<(Self, Producer, Vec<(u32, Recovery)>), OpenError> {
-        let (producer, intake, acks) = channel(intake_bytes).map_err(|source| {
-            let path = config.dir.clone().unwrap_or_default();
-            OpenError::Io { action: "make an intake for", path, source }
-        })?;
+        let (producer, intake, acks) = channel(intake_bytes);
         let live = Arc::new(Live::new(intake.gauge()));
         let count = config.partitions.iter().max().map_or(0, |last| *last as usize + 1);
         let mut indices = vec![u32::MAX; count];
@@ -319,7 +316,7 @@ impl<E: LogEngine> Shard<E> {
             live,
             counts: Counts::default(),
             consumers: Consumers::default(),
-            sends: SendCounts::new(config.send),
+            sends: Sender::new(config.send),
             failure: RefCell::default(),
             phase: Cell::new(Phase::Running),
             phase_moved: Event::new(),

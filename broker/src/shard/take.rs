@@ -123,22 +123,26 @@ impl<E: LogEngine> Core<E> {
         this.ended.notify_all();
     }
 
-    /// Looks for frames a little longer before the shard goes to sleep: a wake-up costs both sides more.
+    /// Looks for frames a little longer before the shard goes to sleep: a wake-up costs both sides more. Only where nothing else
+    /// has to be looked after meanwhile.
     async fn found_soon(&self, intake: &mut Intake) -> bool {
-        if self.config.intake_poll.is_zero() {
+        // What the last turn woke runs first.
+        yield_now().await;
+        if intake.look() {
+            return true;
+        }
+        let quiet = self.live.consumers.get() == 0 && self.groups.iter().all(super::commit::Group::is_clean);
+        if self.config.intake_poll.is_zero() || !quiet {
             return false;
         }
         let start = Instant::now();
-        loop {
-            yield_now().await;
+        while start.elapsed() < self.config.intake_poll {
+            std::hint::spin_loop();
             if intake.look() {
                 return true;
             }
-            if self.phase.get() >= Phase::Intake || start.elapsed() >= self.config.intake_poll {
-                return false;
-            }
-            std::hint::spin_loop();
         }
+        false
     }
 
     /// Waits until the engine has room; false when the shard stops and there is none.
@@ -151,6 +155,8 @@ impl<E: LogEngine> Core<E> {
         self.groups.iter().for_each(super::commit::Group::hurry);
         let room = async { self.engine.room(self.partitions[partition].log, bytes).await };
         or(room, self.out_of_patience()).await;
+        // An engine that sees room where its append sees none must not keep the shard from everything else.
+        yield_now().await;
         !self.patience_is_over()
     }
 
