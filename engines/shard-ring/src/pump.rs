@@ -64,10 +64,10 @@ impl Pump {
     /// Has the pump enter in this turn, if anything could have completed: a task that yields often keeps glommio from looking at the
     /// eventfd for as long as the preempt timer lets it.
     pub(crate) fn poke(&self) {
-        if !self.dirty.replace(true) {
-            if let Some(parked) = self.parked.borrow_mut().take() {
-                parked.wake();
-            }
+        if !self.dirty.replace(true)
+            && let Some(parked) = self.parked.borrow_mut().take()
+        {
+            parked.wake();
         }
     }
 

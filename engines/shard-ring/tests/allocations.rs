@@ -63,8 +63,8 @@ async fn count(ring: &Ring, mut round: impl AsyncFnMut(u64)) {
     println!(
         "{completions} completions: {allocations} allocations, {beats} heartbeats, {reactor_turns} turns of the reactor"
     );
-    let glommios_own = 30 * (beats + reactor_turns);
-    assert!(completions >= ROUNDS && glommios_own < ROUNDS / 4, "the bound says nothing");
+    let glommios_own = 15 * (beats + reactor_turns);
+    assert!(completions >= ROUNDS, "the rounds do nothing");
     assert!(allocations <= glommios_own, "{allocations} allocations, {glommios_own} may be glommio's own");
 }
 
