@@ -147,17 +147,26 @@ impl Log {
         drop(segments);
         if let Some(job) = job {
             self.seals_running.set(self.seals_running.get() + 1);
+            let (base, end) = (job.base, job.end);
             let sealing = self.keeper.seal(job, self.durable.get());
             let log = self.clone();
             spawn_local(async move {
-                if let Err(error) = sealing.await {
-                    log.poison.set(format!("sealing a segment: {error}"), &log.progress);
+                match sealing.await {
+                    Ok(()) => log.flushed(base, end),
+                    Err(error) => log.poison.set(format!("sealing a segment: {error}"), &log.progress),
                 }
                 log.seals_running.set(log.seals_running.get() - 1);
                 log.progress.notify_all();
             });
         }
         Ok(())
+    }
+
+    /// A sealed segment has been flushed; the mark follows if nothing before it is missing.
+    fn flushed(&self, base: Offset, end: Offset) {
+        if base <= self.durable.get() && !self.poison.is_set() {
+            self.durable.set(self.durable.get().max(end));
+        }
     }
 
     /// Old segments leave the address space: what reads them goes by the ring. Unmapping 128 MiB takes milliseconds, so the helper does it,
@@ -202,7 +211,8 @@ impl Log {
     }
 
     pub(crate) async fn trim(&self, before: Offset) -> Result<Offset, TrimError> {
-        let dead = self.segments.borrow_mut().trim(before);
+        // A log does not start beyond what is durable.
+        let dead = self.segments.borrow_mut().trim(before.min(self.durable.get()));
         let start = dead.start;
         self.keeper.trim(dead).await?;
         Ok(start)
@@ -218,6 +228,8 @@ impl Log {
             }
             progress.await;
         }
+        // Segments given up earlier whose last reader has gone since.
+        self.trim(Offset(0)).await.map_err(|error| CommitError::Poisoned { what: error.to_string() })?;
         let jobs = self.segments.borrow_mut().finish();
         let marks = Marks { durable: self.segments.borrow().end(), ..self.marks() };
         self.keeper

@@ -197,11 +197,13 @@ impl Log {
     pub(crate) fn seal_finished(self: &Rc<Self>) {
         while let Some(job) = self.segments.borrow_mut().take_sealable(self.placed.get()) {
             self.seals_running.set(self.seals_running.get() + 1);
+            let (base, end) = (job.base, job.end);
             let sealing = self.keeper.seal(job, self.durable.get());
             let log = self.clone();
             spawn_local(async move {
-                if let Err(error) = sealing.await {
-                    log.fail(format!("sealing a segment: {error}"));
+                match sealing.await {
+                    Ok(()) => log.flushed(base, end),
+                    Err(error) => log.fail(format!("sealing a segment: {error}")),
                 }
                 log.seals_running.set(log.seals_running.get() - 1);
                 log.progress.notify_all();
@@ -209,8 +211,16 @@ impl Log {
         }
     }
 
+    /// A sealed segment has been flushed; the mark follows if nothing before it is missing.
+    fn flushed(&self, base: Offset, end: Offset) {
+        if base <= self.durable.get() && !self.poison.is_set() {
+            self.durable.set(self.durable.get().max(end));
+        }
+    }
+
     pub(crate) async fn trim(&self, before: Offset) -> Result<Offset, TrimError> {
-        let dead = self.segments.borrow_mut().trim(before);
+        // A log does not start beyond what is durable.
+        let dead = self.segments.borrow_mut().trim(before.min(self.durable.get()));
         let start = dead.start;
         self.keeper.trim(dead).await?;
         Ok(start)
@@ -226,6 +236,8 @@ impl Log {
             }
             progress.await;
         }
+        // Segments given up earlier whose last reader has gone since.
+        self.trim(Offset(0)).await.map_err(|error| CommitError::Poisoned { what: error.to_string() })?;
         let jobs = self.segments.borrow_mut().finish();
         let end = self.segments.borrow().end();
         let marks = Marks { durable: end, placed: end, ..self.marks() };
