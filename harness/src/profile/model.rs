@@ -251,7 +251,7 @@ pub struct Objective {
 pub struct Storage {
     /// Bytes of a segment.
     pub segment_bytes: Option<u64>,
-    /// Bytes that each log keeps.
+    /// Bytes that all logs of a run together keep.
     pub retention_bytes: Option<u64>,
 }
 
