@@ -88,7 +88,12 @@ mod tests {
     use super::*;
 
     fn incarnation(epoch: u32, first: u64) -> Incarnation {
-        Incarnation { epoch: Epoch(epoch), first: Offset(first), durable: epoch % 2 == 0, inflight_bytes_max: 1 << 20 }
+        Incarnation {
+            epoch: Epoch(epoch),
+            first: Offset(first),
+            durable: epoch.is_multiple_of(2),
+            inflight_bytes_max: 1 << 20,
+        }
     }
 
     fn history(entries: &[(u32, u64)]) -> Epochs {

@@ -34,8 +34,9 @@ impl Flights {
             flight.landed = true;
         }
         let mut reached = None;
-        while let Some(flight) = self.queue.pop_front_if(|flight| flight.landed) {
+        while let Some(flight) = self.queue.front().filter(|flight| flight.landed) {
             reached = reached.max(Some(flight.target));
+            self.queue.pop_front();
         }
         reached
     }

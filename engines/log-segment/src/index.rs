@@ -104,7 +104,7 @@ impl SparseIndex {
             last.offset < end.offset && last.position < end.position || end == Boundary { offset: base, position: 0 }
         });
         let whole = left.is_empty() && *count == entries.len() as u64 && *interval_bytes > 0;
-        (starts_right && rises && inside && whole).then(|| (Self { interval_bytes: *interval_bytes, entries }, end))
+        (starts_right && rises && inside && whole).then_some((Self { interval_bytes: *interval_bytes, entries }, end))
     }
 }
 

@@ -374,8 +374,9 @@ impl<F> Segments<F> {
         }
         let mut segments = Vec::new();
         // In order: a segment that is missing between others would look like damage to recovery.
-        while let Some((base, _)) = self.dying.pop_front_if(|(_, lease)| Rc::strong_count(lease) == 1) {
-            segments.push(base);
+        while let Some((base, _)) = self.dying.front().filter(|(_, lease)| Rc::strong_count(lease) == 1) {
+            segments.push(*base);
+            self.dying.pop_front();
         }
         Dead { start: self.start(), segments }
     }

@@ -10,12 +10,12 @@ const FREE: i32 = 41;
 
 /// What another process finds.
 fn other_process(dir: &Path) -> i32 {
-    let status = Command::new(env::current_exe().unwrap())
+    let status = Command::new(env::current_exe().expect("a running program has a path"))
         .args(["--exact", "one_process_at_a_time", "--nocapture"])
         .env(CHILD, dir)
         .status()
-        .unwrap();
-    status.code().unwrap()
+        .expect("the test can be started again");
+    status.code().expect("it ends by itself")
 }
 
 #[test]

@@ -1,8 +1,6 @@
 //! The whole life of a log through the shard's side of this crate, with the plainest engine there could be: `pwrite` into the file.
 
-mod common;
-
-use common::{INDEX_INTERVAL_BYTES, INFLIGHT_BYTES_MAX, SEGMENT_BYTES, batch, in_memory, snapshot};
+use crate::common::{INDEX_INTERVAL_BYTES, INFLIGHT_BYTES_MAX, SEGMENT_BYTES, batch, in_memory, snapshot};
 use log_api::{Epoch, LogId, Marks, Offset, OpenError, Recovery};
 use log_segment::{DataDir, Files, Keeper, LogConfig, Medium, Preparer, Segments, index_path, recover, segment_path};
 use shard_ring::{ExecutorConfig, Helper, Ring, block_on};

@@ -1,9 +1,6 @@
 //! A log on disk and what it should hold, for the tests of recovery. Batches are written into segment files by plain writes, as the
 //! bytes that some engine left behind; the side files are encoded here a second time, from their description.
 
-// Each test file uses a part of it.
-#![allow(dead_code, unreachable_pub)]
-
 use log_api::{Damage, Epoch, Offset, OpenError};
 use log_format::{BatchBuilder, assign, crc32c};
 use log_segment::{Boundary, Files, LogConfig, Recovered, index_path, prepared_path, recover, segment_path};
@@ -15,38 +12,38 @@ use std::{
 };
 use tempfile::TempDir;
 
-pub const SEGMENT_BYTES: u64 = 64 << 10;
-pub const INFLIGHT_BYTES_MAX: u64 = 16 << 10;
-pub const INDEX_INTERVAL_BYTES: u64 = 1024;
+pub(crate) const SEGMENT_BYTES: u64 = 64 << 10;
+pub(crate) const INFLIGHT_BYTES_MAX: u64 = 16 << 10;
+pub(crate) const INDEX_INTERVAL_BYTES: u64 = 1024;
 
 /// One batch as it should stand in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Written {
-    pub segment: Offset,
-    pub position: u64,
-    pub base: Offset,
-    pub records: u32,
-    pub bytes: Vec<u8>,
+pub(crate) struct Written {
+    pub(crate) segment: Offset,
+    pub(crate) position: u64,
+    pub(crate) base: Offset,
+    pub(crate) records: u32,
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// A log's folder and the batches that were written to it.
-pub struct Log {
+pub(crate) struct Log {
     // Kept for its drop.
     _temporary: TempDir,
-    pub config: LogConfig,
-    pub batches: Vec<Written>,
-    pub epoch: Epoch,
+    pub(crate) config: LogConfig,
+    pub(crate) batches: Vec<Written>,
+    pub(crate) epoch: Epoch,
     segment: Offset,
     position: u64,
 }
 
 /// A folder in memory for the tests that recover thousands of times; the others use the disk and thereby O_DIRECT.
-pub fn in_memory() -> TempDir {
+pub(crate) fn in_memory() -> TempDir {
     let shared_memory = Path::new("/dev/shm");
     if shared_memory.is_dir() { tempfile::tempdir_in(shared_memory).unwrap() } else { tempfile::tempdir().unwrap() }
 }
 
-pub fn batch(records: u32, value_bytes: usize, seed: u64, base: Offset, epoch: Epoch) -> Vec<u8> {
+pub(crate) fn batch(records: u32, value_bytes: usize, seed: u64, base: Offset, epoch: Epoch) -> Vec<u8> {
     let mut builder = BatchBuilder::new(1_700_000_000_000);
     for record in 0..records {
         let value: Vec<u8> = (0..value_bytes as u64).map(|at| (at * 31 + seed * 7 + u64::from(record)) as u8).collect();
@@ -59,7 +56,7 @@ pub fn batch(records: u32, value_bytes: usize, seed: u64, base: Offset, epoch: E
 
 impl Log {
     /// A new log, recovered once: epoch 1.
-    pub fn new(temporary: TempDir, durable: bool) -> Self {
+    pub(crate) fn new(temporary: TempDir, durable: bool) -> Self {
         let config = LogConfig {
             dir: temporary.path().join("00000"),
             durable,
@@ -79,29 +76,29 @@ impl Log {
         log
     }
 
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         &self.config.dir
     }
 
-    pub fn end(&self) -> Offset {
+    pub(crate) fn end(&self) -> Offset {
         self.batches.last().map_or(Offset(0), |last| last.base.plus(u64::from(last.records)))
     }
 
-    pub fn last(&self) -> &Written {
+    pub(crate) fn last(&self) -> &Written {
         self.batches.last().unwrap()
     }
 
     /// Where the next batch goes.
-    pub fn tail(&self) -> (PathBuf, u64) {
+    pub(crate) fn tail(&self) -> (PathBuf, u64) {
         (segment_path(self.dir(), self.segment), self.position)
     }
 
-    pub fn recover(&self) -> Result<Recovered, OpenError> {
+    pub(crate) fn recover(&self) -> Result<Recovered, OpenError> {
         recover(&self.config, &Files::new())
     }
 
     /// Recovers, checks that everything written came back, and goes on in the new incarnation.
-    pub fn reopen(&mut self) -> Recovered {
+    pub(crate) fn reopen(&mut self) -> Recovered {
         let recovered = self.recover().unwrap();
         self.expect(&recovered);
         self.go_on(&recovered);
@@ -109,7 +106,7 @@ impl Log {
     }
 
     /// Goes on where a recovery said, forgetting what it cut.
-    pub fn go_on(&mut self, recovered: &Recovered) {
+    pub(crate) fn go_on(&mut self, recovered: &Recovered) {
         self.batches.retain(|batch| batch.base < recovered.marks.end);
         self.epoch = recovered.epoch;
         self.segment = recovered.active.base;
@@ -117,12 +114,12 @@ impl Log {
     }
 
     /// The batch that comes next.
-    pub fn next(&self, records: u32, value_bytes: usize) -> Vec<u8> {
+    pub(crate) fn next(&self, records: u32, value_bytes: usize) -> Vec<u8> {
         batch(records, value_bytes, self.batches.len() as u64, self.end(), self.epoch)
     }
 
     /// Appends as an engine does, rolling to a new preallocated segment where the batch does not fit.
-    pub fn append(&mut self, records: u32, value_bytes: usize) {
+    pub(crate) fn append(&mut self, records: u32, value_bytes: usize) {
         let bytes = self.next(records, value_bytes);
         if self.position + bytes.len() as u64 > SEGMENT_BYTES {
             self.roll();
@@ -134,7 +131,7 @@ impl Log {
     }
 
     /// Goes on in a new segment.
-    pub fn roll(&mut self) {
+    pub(crate) fn roll(&mut self) {
         self.segment = self.end();
         self.position = 0;
         let file = File::create_new(segment_path(self.dir(), self.segment)).unwrap();
@@ -142,26 +139,26 @@ impl Log {
     }
 
     /// Appends until `count` segments have been begun.
-    pub fn fill_segments(&mut self, count: usize) {
+    pub(crate) fn fill_segments(&mut self, count: usize) {
         while self.segments().len() < count || self.position < SEGMENT_BYTES / 4 {
             self.append(3, 300);
         }
     }
 
     /// First offsets of the segment files.
-    pub fn segments(&self) -> Vec<Offset> {
+    pub(crate) fn segments(&self) -> Vec<Offset> {
         let mut segments: Vec<Offset> = self.batches.iter().map(|batch| batch.segment).collect();
         segments.dedup();
         segments
     }
 
     /// Checks all that a recovery promises about what it kept, which must be exactly the batches written.
-    pub fn expect(&self, recovered: &Recovered) {
+    pub(crate) fn expect(&self, recovered: &Recovered) {
         self.expect_first(recovered, self.batches.len());
     }
 
     /// The same, when only the first `count` batches should be left.
-    pub fn expect_first(&self, recovered: &Recovered, count: usize) {
+    pub(crate) fn expect_first(&self, recovered: &Recovered, count: usize) {
         let kept = &self.batches[..count];
         let end = kept.last().map_or(Offset(0), |last| last.base.plus(u64::from(last.records)));
         let marks = recovered.marks;
@@ -210,7 +207,7 @@ impl Log {
 
     /// Recovers a log that must be refused, checks what the refusal names and that nothing on disk has changed.
     #[track_caller]
-    pub fn expect_damage(&self, segment: Offset, position: u64) -> String {
+    pub(crate) fn expect_damage(&self, segment: Offset, position: u64) -> String {
         let before = snapshot(self.dir());
         match self.recover() {
             Err(OpenError::Damaged(Damage { segment: found, position: at, what })) => {
@@ -223,7 +220,7 @@ impl Log {
         }
     }
 
-    pub fn set_watermark(&self, start: Offset, durable: Offset) {
+    pub(crate) fn set_watermark(&self, start: Offset, durable: Offset) {
         let slot = side_file(b"hw-water", &[1000, start.0, durable.0, u64::from(self.epoch.0)]);
         let mut file = vec![0; 8192];
         file[..slot.len()].copy_from_slice(&slot);
@@ -231,7 +228,7 @@ impl Log {
     }
 
     /// (epoch, first offset, durable, inflight_bytes_max) each.
-    pub fn set_epochs(&self, entries: &[(u32, u64, bool, u64)]) {
+    pub(crate) fn set_epochs(&self, entries: &[(u32, u64, bool, u64)]) {
         let numbers: Vec<u64> = entries
             .iter()
             .flat_map(|&(epoch, first, durable, max)| [epoch.into(), first, durable.into(), max])
@@ -239,7 +236,7 @@ impl Log {
         fs::write(self.dir().join("epochs"), side_file(b"hw-epoch", &numbers)).unwrap();
     }
 
-    pub fn prepared(&self, number: u64, bytes: &[u8]) -> PathBuf {
+    pub(crate) fn prepared(&self, number: u64, bytes: &[u8]) -> PathBuf {
         let path = prepared_path(self.dir(), number);
         let mut file = bytes.to_vec();
         file.resize(SEGMENT_BYTES as usize, 0);
@@ -247,14 +244,14 @@ impl Log {
         path
     }
 
-    pub fn flip(&self, batch: usize, byte: usize) {
+    pub(crate) fn flip(&self, batch: usize, byte: usize) {
         let batch = &self.batches[batch];
         let path = segment_path(self.dir(), batch.segment);
         let at = batch.position + byte as u64;
         write_at(&path, at, &[batch.bytes[byte] ^ 0x10]);
     }
 
-    pub fn boundary_after(&self, batch: usize) -> Boundary {
+    pub(crate) fn boundary_after(&self, batch: usize) -> Boundary {
         let batch = &self.batches[batch];
         Boundary {
             offset: batch.base.plus(u64::from(batch.records)),
@@ -274,7 +271,7 @@ fn boundaries_are_real(entries: &[Boundary], batches: &[Written], segment: Offse
 }
 
 /// Magic, little-endian numbers, checksum.
-pub fn side_file(magic: &[u8; 8], numbers: &[u64]) -> Vec<u8> {
+pub(crate) fn side_file(magic: &[u8; 8], numbers: &[u64]) -> Vec<u8> {
     let mut bytes = magic.to_vec();
     bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
     let crc = u64::from(crc32c(&bytes));
@@ -282,18 +279,18 @@ pub fn side_file(magic: &[u8; 8], numbers: &[u64]) -> Vec<u8> {
     bytes
 }
 
-pub fn write_at(path: &Path, position: u64, bytes: &[u8]) {
+pub(crate) fn write_at(path: &Path, position: u64, bytes: &[u8]) {
     File::options().write(true).open(path).unwrap().write_all_at(bytes, position).unwrap();
 }
 
 /// Every file of a folder.
-pub fn snapshot(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub(crate) fn snapshot(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let Ok(entries) = fs::read_dir(dir) else { return BTreeMap::new() };
     entries.map(|entry| entry.unwrap().path()).map(|path| (path.clone(), fs::read(&path).unwrap())).collect()
 }
 
 /// Puts a folder back as a snapshot says.
-pub fn restore(dir: &Path, files: &BTreeMap<PathBuf, Vec<u8>>) {
+pub(crate) fn restore(dir: &Path, files: &BTreeMap<PathBuf, Vec<u8>>) {
     let _ = fs::remove_dir_all(dir);
     fs::create_dir_all(dir).unwrap();
     for (path, bytes) in files {

@@ -1,8 +1,6 @@
 //! A recovery that is stopped after any of its file operations leaves a log that the next recovery finds the same.
 
-mod common;
-
-use common::{Log, SEGMENT_BYTES, in_memory, restore, snapshot, write_at};
+use crate::common::{Log, SEGMENT_BYTES, in_memory, restore, snapshot, write_at};
 use log_api::{Epoch, OpenError};
 use log_segment::{Files, prepared_path, recover, segment_path};
 use std::fs;

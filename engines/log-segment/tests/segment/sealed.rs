@@ -1,9 +1,7 @@
 //! A segment that we close is a file of Kafka record batches and nothing else.
 
-mod common;
-
+use crate::common::Log;
 use bytes::Bytes;
-use common::Log;
 use kafka_protocol::records::RecordBatchDecoder;
 use std::fs;
 

@@ -1,8 +1,6 @@
 //! Bytes that were durable and are no longer what was written are refused, by segment and position, and nothing is changed.
 
-mod common;
-
-use common::{INFLIGHT_BYTES_MAX, Log, SEGMENT_BYTES, in_memory, write_at};
+use crate::common::{INFLIGHT_BYTES_MAX, Log, SEGMENT_BYTES, in_memory, write_at};
 use log_api::{Epoch, Offset};
 use log_segment::{index_path, prepared_path, segment_path};
 use std::fs;

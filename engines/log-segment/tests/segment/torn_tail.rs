@@ -1,8 +1,6 @@
 //! A torn tail is cut at exactly the last whole batch, whatever it looks like, and the log goes on from there.
 
-mod common;
-
-use common::{INFLIGHT_BYTES_MAX, Log, SEGMENT_BYTES, batch, in_memory, write_at};
+use crate::common::{INFLIGHT_BYTES_MAX, Log, SEGMENT_BYTES, batch, in_memory, write_at};
 use log_api::{Epoch, Offset};
 use log_segment::segment_path;
 use proptest::{collection::vec, prelude::*};
@@ -61,6 +59,23 @@ fn the_last_batch_without_its_first_bytes() {
         let (path, position) = log.tail();
         write_at(&path, position, &next);
         goes_on_after(&mut log, 3, true);
+    }
+}
+
+/// On the disk and not in memory, so that what is read and cleared goes past the page cache.
+#[test]
+fn on_the_disk() {
+    for durable in [true, false] {
+        let mut log = Log::new(tempfile::tempdir().unwrap(), durable);
+        log.fill_segments(2);
+        let next = log.next(2, 3000);
+        let (path, position) = log.tail();
+        write_at(&path, position, &next[..next.len() - 1]);
+        let count = log.batches.len();
+        goes_on_after(&mut log, count, true);
+        log.set_watermark(Offset(0), log.end());
+        log.flip(count, 70);
+        log.expect_damage(log.batches[count].segment, log.batches[count].position);
     }
 }
 

@@ -1,9 +1,7 @@
 //! The files beside the segments are hints: missing or wrong, they are made anew, and what they protected is still protected as far as
 //! the rest allows. Segments prepared ahead are adopted when they fit.
 
-mod common;
-
-use common::{INFLIGHT_BYTES_MAX, Log, SEGMENT_BYTES, batch, in_memory, restore, snapshot, write_at};
+use crate::common::{INFLIGHT_BYTES_MAX, Log, SEGMENT_BYTES, batch, in_memory, restore, snapshot, write_at};
 use log_api::{Epoch, Offset};
 use log_segment::{index_path, prepared_path, segment_path};
 use proptest::prelude::*;
