@@ -1,6 +1,6 @@
 //! Consumers receive the log byte for byte up to the commit point, whatever other consumers do.
 
-use crate::support::{batch, numbers, publish};
+use crate::support::{batch, fill, numbers, publish, receive, subscribe};
 use broker::{EngineKind, Node, NodeConfig, NodeReport, Producer, Stop, consumer::Request};
 use log_api::{Offset, ReadKind};
 use log_format::peek;
@@ -20,54 +20,6 @@ fn node(change: impl FnOnce(&mut NodeConfig)) -> (Node, Producer, SocketAddr) {
     (node, producer, address)
 }
 
-/// Publishes batches of one record, numbered, and waits until all are acknowledged.
-fn fill(producer: &mut Producer, numbers: std::ops::Range<u64>, value_bytes: usize) {
-    let mut left = numbers.end - numbers.start;
-    let mut take = |producer: &mut Producer| {
-        producer.acks(|ack| left -= u64::from(ack.batches));
-        left
-    };
-    for number in numbers {
-        let bytes = batch(number, 1, value_bytes);
-        while !publish(producer, 0, &bytes, 1) {
-            take(producer);
-            std::thread::yield_now();
-        }
-    }
-    producer.flush();
-    while take(producer) > 0 {
-        std::thread::yield_now();
-    }
-}
-
-fn connect(address: SocketAddr, from: Offset, kind: ReadKind) -> TcpStream {
-    let mut stream = TcpStream::connect(address).unwrap();
-    // A test that waits for ever says less than one that fails.
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    stream.write_all(&Request { partition: 0, kind, from }.encode()).unwrap();
-    stream
-}
-
-/// Reads until the log's first `end` offsets have come, from `base` on.
-fn receive(stream: &mut TcpStream, base: u64, end: u64) -> Vec<u8> {
-    let (mut bytes, mut checked, mut next) = (Vec::new(), 0, base);
-    let mut buffer = vec![0; 64 << 10];
-    while next < end {
-        let read = stream.read(&mut buffer).unwrap();
-        assert!(read > 0, "the stream ended at {next}, before {end}");
-        bytes.extend_from_slice(&buffer[..read]);
-        while let Some(header) = peek(&bytes[checked..]).unwrap() {
-            if (bytes.len() - checked) < header.total_bytes() as usize {
-                break;
-            }
-            checked += header.total_bytes() as usize;
-            next += u64::from(header.last_offset_delta.unsigned_abs()) + 1;
-        }
-    }
-    assert_eq!(checked, bytes.len(), "nothing behind the commit point");
-    bytes
-}
-
 /// Whether the other side has ended the connection without a byte.
 fn is_closed(stream: &mut TcpStream) -> bool {
     match stream.read(&mut [0; 1]) {
@@ -84,11 +36,11 @@ fn stop(node: Node) -> NodeReport {
 #[test]
 fn the_whole_log_arrives_as_it_was_published() {
     let (node, mut producer, address) = node(|_| ());
-    let mut tail = connect(address, Offset(0), ReadKind::Hot);
+    let mut tail = subscribe(address, Offset(0), ReadKind::Hot);
     fill(&mut producer, 0..5000, 1000);
     let received = receive(&mut tail, 0, 5000);
     assert_eq!(numbers(&received, 0), (0..5000).collect::<Vec<_>>());
-    let mut late = connect(address, Offset(0), ReadKind::Scan);
+    let mut late = subscribe(address, Offset(0), ReadKind::Scan);
     assert_eq!(receive(&mut late, 0, 5000), received, "a consumer that catches up gets the same bytes");
     fill(&mut producer, 5000..6000, 1000);
     let more = receive(&mut tail, 5000, 6000);
@@ -106,9 +58,9 @@ fn a_consumer_starts_at_the_batch_that_holds_its_offset() {
     let bytes = batch(0, 10, 100);
     assert!(publish(&mut producer, 0, &bytes, 10) && publish(&mut producer, 0, &bytes, 10));
     producer.flush();
-    let mut stream = connect(address, Offset(13), ReadKind::Hot);
+    let mut stream = subscribe(address, Offset(13), ReadKind::Hot);
     assert_eq!(numbers(&receive(&mut stream, 10, 20), 10).len(), 10);
-    let mut latest = connect(address, Request::LATEST, ReadKind::Hot);
+    let mut latest = subscribe(address, Request::LATEST, ReadKind::Hot);
     while node.stats().stats()[0].consumers < 2 {
         std::thread::yield_now();
     }
@@ -121,7 +73,7 @@ fn a_consumer_starts_at_the_batch_that_holds_its_offset() {
 fn a_stop_gives_every_consumer_the_rest() {
     let (node, mut producer, address) = node(|_| ());
     fill(&mut producer, 0..20_000, 1000);
-    let mut stream = connect(address, Offset(0), ReadKind::Scan);
+    let mut stream = subscribe(address, Offset(0), ReadKind::Scan);
     let reader = std::thread::spawn(move || {
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).unwrap();
@@ -140,8 +92,8 @@ fn a_stop_gives_every_consumer_the_rest() {
 #[test]
 fn a_consumer_that_goes_in_the_middle_harms_nobody() {
     let (node, mut producer, address) = node(|_| ());
-    let mut stays = connect(address, Offset(0), ReadKind::Hot);
-    let mut goes = connect(address, Offset(0), ReadKind::Hot);
+    let mut stays = subscribe(address, Offset(0), ReadKind::Hot);
+    let mut goes = subscribe(address, Offset(0), ReadKind::Hot);
     fill(&mut producer, 0..2000, 1000);
     goes.read_exact(&mut [0; 1000]).unwrap();
     drop(goes);
@@ -161,8 +113,8 @@ fn a_consumer_that_goes_in_the_middle_harms_nobody() {
 #[test]
 fn a_slow_consumer_costs_a_bounded_amount_and_nobody_else() {
     let (node, mut producer, address) = node(|_| ());
-    let _slow = connect(address, Offset(0), ReadKind::Hot);
-    let mut fast = connect(address, Offset(0), ReadKind::Hot);
+    let _slow = subscribe(address, Offset(0), ReadKind::Hot);
+    let mut fast = subscribe(address, Offset(0), ReadKind::Hot);
     let bytes = 64 << 20;
     let reader = std::thread::spawn(move || receive(&mut fast, 0, bytes / 8000).len());
     fill(&mut producer, 0..bytes / 8000, 8000);
@@ -178,7 +130,7 @@ fn a_slow_consumer_costs_a_bounded_amount_and_nobody_else() {
 fn a_place_that_was_trimmed_is_the_start_of_the_log() {
     let (node, mut producer, address) = node(|config| config.retention_bytes = Some(2 << 20));
     fill(&mut producer, 0..10_000, 1000);
-    let mut stream = connect(address, Offset(0), ReadKind::Scan);
+    let mut stream = subscribe(address, Offset(0), ReadKind::Scan);
     let mut header = [0; 61];
     stream.read_exact(&mut header).unwrap();
     let base = peek(&header).unwrap().unwrap().base_offset;
@@ -217,17 +169,17 @@ fn a_wrong_request_is_closed() {
 fn one_consumer_too_many_is_closed_and_a_place_becomes_free() {
     let (node, mut producer, address) = node(|config| config.consumers_max = 2);
     fill(&mut producer, 0..1, 100);
-    let mut first = connect(address, Offset(0), ReadKind::Hot);
-    let mut second = connect(address, Offset(0), ReadKind::Hot);
+    let mut first = subscribe(address, Offset(0), ReadKind::Hot);
+    let mut second = subscribe(address, Offset(0), ReadKind::Hot);
     receive(&mut first, 0, 1);
     receive(&mut second, 0, 1);
-    let mut third = connect(address, Offset(0), ReadKind::Hot);
+    let mut third = subscribe(address, Offset(0), ReadKind::Hot);
     assert!(is_closed(&mut third));
     drop(first);
     while node.stats().stats()[0].consumers > 1 {
         std::thread::yield_now();
     }
-    let mut fourth = connect(address, Offset(0), ReadKind::Hot);
+    let mut fourth = subscribe(address, Offset(0), ReadKind::Hot);
     receive(&mut fourth, 0, 1);
     assert_eq!(stop(node).shards[0].consumers_refused, 1);
 }

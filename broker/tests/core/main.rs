@@ -4,6 +4,7 @@
 
 mod back_pressure;
 mod consumers;
+mod disk_engines;
 mod gate;
 mod group_commit;
 mod node;

@@ -2,12 +2,19 @@
 
 use broker::{
     Ack, Outcome, Producer, ShardReport, Stop,
+    consumer::Request,
     shard::{Shard, ShardConfig},
 };
-use log_api::{EngineConfig, LogEngine};
-use log_format::{BatchBuilder, iterate, records, verify};
+use log_api::{EngineConfig, LogEngine, Offset, ReadKind};
+use log_format::{BatchBuilder, iterate, peek, records, verify};
 use shard_ring::{ExecutorConfig, Ring, yield_now};
-use std::{collections::HashMap, future::Future, net::TcpListener};
+use std::{
+    collections::HashMap,
+    future::Future,
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    time::Duration,
+};
 
 /// Turns of the executor that a test waits for something at most: far more than anything here takes.
 const TURNS_MAX: u32 = 1_000_000;
@@ -124,4 +131,53 @@ impl<E: LogEngine> Hand<E> {
     pub(crate) async fn stop(self) -> ShardReport {
         self.shard.stop(Stop::default()).await
     }
+}
+
+/// Publishes batches of one record, numbered, and waits until all are acknowledged.
+pub(crate) fn fill(producer: &mut Producer, numbers: std::ops::Range<u64>, value_bytes: usize) {
+    let mut left = numbers.end - numbers.start;
+    let mut take = |producer: &mut Producer| {
+        producer.acks(|ack| left -= u64::from(ack.batches));
+        left
+    };
+    for number in numbers {
+        let bytes = batch(number, 1, value_bytes);
+        while !publish(producer, 0, &bytes, 1) {
+            take(producer);
+            std::thread::yield_now();
+        }
+    }
+    producer.flush();
+    while take(producer) > 0 {
+        std::thread::yield_now();
+    }
+}
+
+/// A consumer's connection.
+pub(crate) fn subscribe(address: SocketAddr, from: Offset, kind: ReadKind) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    // A test that waits for ever says less than one that fails.
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.write_all(&Request { partition: 0, kind, from }.encode()).unwrap();
+    stream
+}
+
+/// Reads until the log's first `end` offsets have come, from `base` on.
+pub(crate) fn receive(stream: &mut TcpStream, base: u64, end: u64) -> Vec<u8> {
+    let (mut bytes, mut checked, mut next) = (Vec::new(), 0, base);
+    let mut buffer = vec![0; 64 << 10];
+    while next < end {
+        let read = stream.read(&mut buffer).unwrap();
+        assert!(read > 0, "the stream ended at {next}, before {end}");
+        bytes.extend_from_slice(&buffer[..read]);
+        while let Some(header) = peek(&bytes[checked..]).unwrap() {
+            if (bytes.len() - checked) < header.total_bytes() as usize {
+                break;
+            }
+            checked += header.total_bytes() as usize;
+            next += u64::from(header.last_offset_delta.unsigned_abs()) + 1;
+        }
+    }
+    assert_eq!(checked, bytes.len(), "nothing behind the commit point");
+    bytes
 }
