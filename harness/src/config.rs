@@ -177,6 +177,8 @@ pub struct AskedSizes {
 pub struct RunConfig {
     /// Engines in the order of the table.
     pub engines: Vec<EngineKind>,
+    /// They were named, not left to the default: one that cannot run here is a failure.
+    pub engines_named: bool,
     /// When a message is acknowledged.
     pub durability: Durability,
     /// How appends are gathered.
@@ -324,6 +326,7 @@ impl RunConfig {
             }
             engines.push(kind);
         }
+        let engines_named = chosen!(engine).is_some();
         let mut durability = Durability::Durable;
         parsed(word("durability", chosen!(durability), "durable"), &|text| {
             text.parse::<Durability>().map(|_| ()).map_err(|error| error.expected)
@@ -409,6 +412,7 @@ impl RunConfig {
         };
         Ok(Self {
             engines,
+            engines_named,
             durability,
             commit,
             send,

@@ -9,6 +9,8 @@ pub mod child;
 pub mod cli;
 pub mod config;
 pub mod cost;
+pub mod inspect;
+pub mod list;
 pub mod load;
 pub mod profile;
 pub mod report;

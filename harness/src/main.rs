@@ -1,3 +1,7 @@
 //! The `highwater` command. Everything lives in the library beside it.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    harness::cli::main()
+}

@@ -57,6 +57,8 @@ struct Loaded {
     problems: Vec<String>,
     tails: u32,
     catch_ups: u32,
+    /// Taken by the generator's thread itself: what a thread used cannot be told from others once it has ended.
+    after: Sample,
 }
 
 /// Plays a job and tells the parent.
@@ -82,13 +84,20 @@ pub fn run(job: &Job, stop: &AtomicBool) -> anyhow::Result<()> {
             .collect(),
     });
     let shards = shards.collect();
-    let load = Load { job: job.clone(), profile, resolved: resolved.clone(), readable: send.is_some(), stats: node.stats() };
+    let load = Load {
+        job: job.clone(),
+        profile,
+        resolved: resolved.clone(),
+        readable: send.is_some(),
+        stats: node.stats(),
+        data_dir,
+    };
     let loaded = std::thread::scope(|scope| {
         let generator = std::thread::Builder::new().name("generator".to_owned());
         let thread = generator.spawn_scoped(scope, || load.run(shards, stop)).context("start the generator's thread")?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
-    let spent = Sample::take(data_dir.as_deref()).since(&before);
+    let spent = loaded.after.since(&before);
     let keep = job.keep;
     let report = node.stop(Stop { drain: Duration::ZERO, close: keep })?;
     match job.task {
@@ -140,6 +149,8 @@ struct Load {
     resolved: Resolved,
     readable: bool,
     stats: StatsHandle,
+    /// Of an engine with files.
+    data_dir: Option<PathBuf>,
 }
 
 impl Load {
@@ -189,6 +200,7 @@ impl Load {
                 tick(now) && now.at_ns < total_ms * 1_000_000
             })?,
         };
+        let after = Sample::take(self.data_dir.as_deref());
         drop(cold);
         let (findings, problems) = generator.consumers.findings();
         Ok(Loaded {
@@ -197,6 +209,7 @@ impl Load {
             problems,
             tails: generator.consumers.count(Kind::Tail),
             catch_ups: generator.consumers.count(Kind::CatchUp),
+            after,
         })
     }
 
@@ -238,8 +251,7 @@ impl Load {
         }
         generator.history_messages = generator.tally().acknowledged;
         generator.set_pace(Pace::Open, |shard| Schedule::new(&self.resolved, Split::new(shard as u32, count)));
-        let on_disk = EngineKind::DISK.contains(&self.job.engine()?);
-        on_disk.then(|| Cold::keep(&self.job.data_dir)).transpose().context("start a thread that cools the history")
+        self.data_dir.as_deref().map(Cold::keep).transpose().context("start a thread that cools the history")
     }
 
     /// Connects the tail consumers and names the catch-up consumers, spread over the partitions.
@@ -354,7 +366,7 @@ fn result(
     report: &NodeReport,
     costs: crate::summary::Costs,
 ) -> EngineResult {
-    let Loaded { played, findings, problems, tails, catch_ups } = loaded;
+    let Loaded { played, findings, problems, tails, catch_ups, .. } = loaded;
     let interval_s = resolved.interval_ns() as f64 / 1e9;
     let phases = measure::phases(resolved, &played.recorder, *tails);
     let total = measure::total(resolved, &played.recorder, &phases);
@@ -375,7 +387,7 @@ fn result(
     };
     let validity = vec![
         measure::lateness_verdict(&total),
-        measure::achieved_verdict(job, &series),
+        measure::achieved_verdict(job, &played.recorder, &series),
         measure::arrivals_verdict(resolved, &phases, &played.end),
         content_verdict(&content, problems, played),
     ];

@@ -1,6 +1,6 @@
 //! Puts a run's parts together: the summary, which everything that is shown reads, and the manifest, which may explain it.
 
-use super::{facts, prepare::Prepared, profiles::objectives_for, utc::Utc};
+use super::{facts, prepare::Prepared, utc::Utc};
 use crate::config::RunConfig;
 use crate::cost::{
     device::Device,
@@ -92,7 +92,8 @@ pub fn assemble(
             })
             .collect(),
         offered_per_s: resolved.offered_series(),
-        objectives: objectives_for(&resolved.objectives, config.durability)
+        objectives: resolved
+            .objectives_for(config.durability)
             .map(|objective| Objective {
                 within_ns: objective.within_ns,
                 share: objective.share,

@@ -24,6 +24,8 @@ use std::{
 const LOOK: Duration = Duration::from_millis(100);
 /// How long a child may take to end after it was told to.
 const END_WITHIN: Duration = Duration::from_secs(20);
+/// A child that says nothing for this long hangs. Opening a large log after a crash is the longest silence there is.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
 /// How long a backlog may drain after the schedule's end.
 const DRAIN_MS: u64 = 30_000;
 
@@ -194,9 +196,11 @@ pub fn listen(job: &Job, interrupts: &Interrupts, mut each: impl FnMut(&Event)) 
     let mut child = Running::start(job)?;
     let mut told: Option<Instant> = None;
     let mut last = None;
+    let mut heard = Instant::now();
     loop {
         match child.next(LOOK) {
             Heard::Event(event) => {
+                heard = Instant::now();
                 each(&event);
                 if matches!(event, Event::Measured(_) | Event::Probed(_) | Event::Failed { .. }) {
                     last = Some(event);
@@ -213,6 +217,12 @@ pub fn listen(job: &Job, interrupts: &Interrupts, mut each: impl FnMut(&Event)) 
             child.kill();
             child.wait()?;
             return Ok(last.map_or(Answer::Killed, Answer::Event));
+        }
+        if heard.elapsed() > SILENCE_MAX {
+            child.kill();
+            let (_, words) = child.wait()?;
+            let why = format!("the engine's process said nothing for {} s and was ended; {words}", SILENCE_MAX.as_secs());
+            return Ok(last.map_or(Answer::Died(why), Answer::Event));
         }
     }
     let (status, words) = child.wait()?;

@@ -46,13 +46,13 @@ pub mod exit {
 /// Height of the curve at which a dry run shows a shape whose plateau is not known yet, messages a second.
 const SHOWN_PEAK: f64 = 100_000.0;
 
-/// Runs a profile. `named` says whether the engines were named by the user rather than by default.
+/// Runs a profile.
 ///
 /// # Errors
 /// [`crate::config::Usage`] for what cannot be; anything else that ends the run before there is a result.
-pub fn run(profile: &str, config: &RunConfig, named: bool) -> anyhow::Result<ExitCode> {
+pub fn run(profile: &str, config: &RunConfig) -> anyhow::Result<ExitCode> {
     let started = Utc::now();
-    let prepared = Prepared::new(profile, config, named)?;
+    let prepared = Prepared::new(profile, config)?;
     if config.dry_run {
         return dry_run(&prepared, config);
     }
@@ -112,7 +112,7 @@ fn play(
     }
     let failed = summary.engines.iter().any(|engine| match engine.status {
         Status::Failed { .. } => true,
-        Status::Unavailable { .. } => prepared.named,
+        Status::Unavailable { .. } => config.engines_named,
         Status::Ok | Status::Partial { .. } => false,
     });
     Ok(Some(ExitCode::from(if interrupts.any() {
@@ -220,5 +220,5 @@ fn dry_run(prepared: &Prepared, config: &RunConfig) -> anyhow::Result<ExitCode> 
     prepared.fits(&plan, &sizes)?;
     let minimum_s = plan.duration_s * config.engines.len() as f64;
     println!("about {minimum_s:.0} s of load, and up to 30 s an engine to drain a backlog");
-    Ok(ExitCode::from(if prepared.named && !prepared.unavailable.is_empty() { exit::FAILED } else { exit::DONE }))
+    Ok(ExitCode::from(if config.engines_named && !prepared.unavailable.is_empty() { exit::FAILED } else { exit::DONE }))
 }

@@ -2,13 +2,13 @@
 
 use super::{facts, profiles, screen::Screen, walls};
 use crate::child::{job::Sizes, play::batch_bytes};
-use crate::config::{RunConfig, results_root};
+use crate::config::{RunConfig, Usage, results_root};
 use crate::cost::{
     device::Device,
     kernel::Memory,
     machine::{self, free_bytes},
 };
-use crate::profile::{Plan, Profile, Resolved, Settings, SizeLaw};
+use crate::profile::{Plan, Profile, Resolved, Settings, SettingsError, SizeLaw};
 use crate::summary::{Plateau, Wall};
 use anyhow::{Context, bail};
 use broker::EngineKind;
@@ -30,8 +30,6 @@ pub struct Prepared {
     pub available: Vec<EngineKind>,
     /// Engines that were asked for and cannot run here, and why.
     pub unavailable: Vec<(EngineKind, String)>,
-    /// The engines were named by the user.
-    pub named: bool,
     /// `results` of the checkout or the current directory.
     pub results_root: PathBuf,
     /// The nearest folder to the data directory that exists already: it tells the file system and the device.
@@ -43,8 +41,13 @@ impl Prepared {
     ///
     /// # Errors
     /// [`crate::config::Usage`] for a profile that is none; no directory to write to.
-    pub fn new(given: &str, config: &RunConfig, named: bool) -> anyhow::Result<Self> {
+    pub fn new(given: &str, config: &RunConfig) -> anyhow::Result<Self> {
         let (profile, sha256) = profiles::load(given)?;
+        // What cannot be is told before anything is probed; only the height may still be open.
+        match profile.resolve(&settings(config, None)) {
+            Ok(_) | Err(SettingsError::PeakNeeded { .. }) => {}
+            Err(error) => return Err(Usage::from_error(error)),
+        }
         let results_root = results_root()?;
         let data = config.dir.clone().or_else(|| config.out.clone()).unwrap_or_else(|| results_root.join("local"));
         let data_parent = nearest_existing(&data)?;
@@ -62,7 +65,6 @@ impl Prepared {
             sha256,
             available,
             unavailable,
-            named,
             results_root,
             data_parent,
         })
@@ -77,13 +79,7 @@ impl Prepared {
     /// What the profile leaves open.
     #[must_use]
     pub fn settings(&self, config: &RunConfig, plateau: Option<&Plateau>) -> Settings {
-        Settings {
-            peak: plateau.map(|plateau| plateau.messages_per_s),
-            rate: config.rate,
-            speed: config.speed,
-            seed: config.seed,
-            shards: config.shards,
-        }
+        settings(config, plateau.map(|plateau| plateau.messages_per_s))
     }
 
     /// Sizes of engine and broker.
@@ -154,6 +150,10 @@ impl Prepared {
             screen.line(&format!("the walls could not be remembered in {}: {error}", dir.display()));
         }
     }
+}
+
+fn settings(config: &RunConfig, peak: Option<f64>) -> Settings {
+    Settings { peak, rate: config.rate, speed: config.speed, seed: config.seed, shards: config.shards }
 }
 
 fn nearest_existing(path: &Path) -> anyhow::Result<PathBuf> {

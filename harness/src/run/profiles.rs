@@ -1,8 +1,7 @@
-//! Profiles as a run reads them: with the hash of their text, and with what they count as good enough at one durability.
+//! Profiles as a run reads them: with the hash of their text.
 
 use crate::config::Usage;
-use crate::profile::{DurabilityClass, Objective, Profile, shipped};
-use broker::Durability;
+use crate::profile::{Profile, shipped};
 use sha2::{Digest, Sha256};
 
 /// A profile by name or file, and the SHA-256 of its text in hexadecimal.
@@ -20,16 +19,6 @@ pub fn load(name_or_file: &str) -> anyhow::Result<(Profile, String)> {
 
 fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The objectives that are meant for a durability, in order.
-pub fn objectives_for(objectives: &[Objective], durability: Durability) -> impl Iterator<Item = &Objective> {
-    let class = match durability {
-        Durability::Durable => DurabilityClass::Durable,
-        Durability::Interval(_) => DurabilityClass::Interval,
-        Durability::None => DurabilityClass::None,
-    };
-    objectives.iter().filter(move |objective| objective.durability.contains(&class))
 }
 
 #[cfg(test)]

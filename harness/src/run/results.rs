@@ -71,6 +71,10 @@ impl Results {
     /// Removes the folder of a run that came to nothing.
     pub fn discard(self) {
         fs::remove_dir_all(&self.path).ok();
+        if self.local {
+            // The folders above, if this run made them: others are not empty, and stay.
+            fs::remove_dir(self.root.join("local")).and_then(|()| fs::remove_dir(&self.root)).ok();
+        }
     }
 
     /// Writes every file of a run, points `latest` to it and adds its line to the registry.
