@@ -32,6 +32,10 @@ impl Log {
         let planned = self.segments.borrow().plan(&read);
         let Some(planned) = planned else { return Ok(Chunk::empty(read.from)) };
         let plan = if planned.exact { planned } else { self.narrow(planned, &read).await? };
+        if plan.bytes() == 0 {
+            // The batch that holds `from` reaches beyond `until`.
+            return Ok(Chunk::empty(read.from));
+        }
         let piece = match self.shared.config.send {
             SendPath::Sendfile => self.range(&plan)?,
             SendPath::Copy => {
@@ -46,8 +50,11 @@ impl Log {
     /// Finds the exact batches by their headers.
     async fn narrow(&self, plan: Plan, read: &Read) -> Result<Plan, ReadError> {
         let bytes = self.load(&plan).await?;
-        plan.narrow(bytes.as_ref(), read)
-            .ok_or_else(|| damage(&self.dir(), &plan, 0, "no batch stands where one should").into())
+        let narrowed = plan
+            .narrow(bytes.as_ref(), read)
+            .ok_or_else(|| damage(&self.dir(), &plan, 0, "no batch stands where one should"))?;
+        self.segments.borrow().remember(&narrowed);
+        Ok(narrowed)
     }
 
     /// The plan's bytes in memory, through the ring: from the page cache at once, from the device by a kernel worker.
