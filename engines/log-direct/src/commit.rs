@@ -6,6 +6,7 @@ use crate::{
     flights::{Mark, Write},
     log::{Log, State},
     memory::Memory,
+    staging::Place,
 };
 use log_api::{CommitError, Counters, Level, Offset};
 use log_segment::{SealJob, segment_path};
@@ -210,11 +211,12 @@ async fn flush(log: Rc<Log>, number: u64, flushes: Vec<Op<()>>) {
 /// Trims a segment that will not be written any more to its length, off the shard. The last write to it has completed.
 async fn seal(log: Rc<Log>, job: SealJob, durable_before: Offset) {
     let base = job.base;
+    let end = Mark { place: Place { segment: base.0, position: job.bytes }, offset: job.end };
     let sealed = log.keeper.seal(job, durable_before).await;
     {
         let state = &mut *log.state.borrow_mut();
         match sealed {
-            Ok(()) => state.flights.sealed(base.0),
+            Ok(()) => state.flights.sealed(end),
             Err(error) => {
                 log.poison(state, format!("seal {}: {error}", segment_path(&log.config.dir, base).display()));
             }

@@ -15,8 +15,8 @@ use log_api::{Level, Offset};
 use shard_ring::Slice;
 use std::collections::VecDeque;
 
-/// The end of a flight, in both ways of counting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An end, of a flight for instance, in both ways of counting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Mark {
     pub(crate) place: Place,
     pub(crate) offset: Offset,
@@ -254,7 +254,7 @@ impl Flights {
         }
         while let Some(flight) = self.queue.front().filter(|flight| flight.placed) {
             match (flight.durable(), flight.promise) {
-                (true, _) => self.durable = flight.end,
+                (true, _) => self.durable = self.durable.max(flight.end),
                 // A later flight's flush will speak for it.
                 (false, Promise::Placed) => {}
                 (false, _) => break,
@@ -289,9 +289,12 @@ impl Flights {
         self.unsynced.retain(|(_, last)| *last > number);
     }
 
-    /// The segment has been flushed after its last write.
-    pub(crate) fn sealed(&mut self, segment: u64) {
-        self.unsynced.retain(|(name, _)| *name != segment);
+    /// The segment that ends at `end` has been flushed after its last write: durable, if everything before it is.
+    pub(crate) fn sealed(&mut self, end: Mark) {
+        self.unsynced.retain(|(name, _)| *name != end.place.segment);
+        if self.durable.offset.0 >= end.place.segment {
+            self.durable = self.durable.max(end);
+        }
     }
 }
 
@@ -316,6 +319,8 @@ mod tests {
         /// Let one of the operations in the air land.
         Land(prop::sample::Index),
         Roll,
+        /// Flush the oldest segment that was left behind, if it has been written.
+        Seal,
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -326,6 +331,7 @@ mod tests {
             3 => Just(Step::Commit(Level::Placed)),
             12 => any::<prop::sample::Index>().prop_map(Step::Land),
             1 => Just(Step::Roll),
+            1 => Just(Step::Seal),
         ]
     }
 
@@ -372,6 +378,7 @@ mod tests {
         offset: u64,
         staged: u64,
         outstanding: u64,
+        finished: VecDeque<Mark>,
     }
 
     impl World {
@@ -386,6 +393,7 @@ mod tests {
                 offset: 0,
                 staged: 0,
                 outstanding: 0,
+                finished: VecDeque::new(),
             }
         }
 
@@ -473,9 +481,21 @@ mod tests {
             if self.staging.end().position == 0 {
                 return;
             }
-            let next = self.staging.end().segment + 1;
-            self.staging.roll(next);
-            self.log.insert(next, Vec::new());
+            let end = Mark { place: self.staging.end(), offset: Offset(self.offset) };
+            self.finished.push_back(end);
+            // Segments are named by their first offset.
+            self.staging.roll(self.offset);
+            self.log.insert(self.offset, Vec::new());
+        }
+
+        fn seal(&mut self) {
+            let placed = self.flights.placed().offset;
+            if let Some(end) = self.finished.pop_front_if(|end| end.offset <= placed) {
+                let written = self.device.cache[&end.place.segment].clone();
+                self.device.stable.insert(end.place.segment, written);
+                self.flights.sealed(end);
+                self.settle();
+            }
         }
     }
 
@@ -493,6 +513,7 @@ mod tests {
                     Step::Commit(level) => world.commit(level),
                     Step::Land(which) => if !world.device.air.is_empty() { world.land(which.index(world.device.air.len())) },
                     Step::Roll => world.roll(),
+                    Step::Seal => world.seal(),
                 }
             }
             world.commit(Level::Durable);
@@ -505,6 +526,22 @@ mod tests {
             prop_assert!(world.flights.tails.is_empty());
             prop_assert_eq!(world.flights.unsynced().count(), 0);
         }
+    }
+
+    #[test]
+    fn a_sealed_segment_is_durable_without_a_commit_and_not_before_what_precedes_it() {
+        let mut world = World::new();
+        for _ in 0..2 {
+            world.append(10);
+            world.commit(Level::Placed);
+            world.land(0);
+            world.roll();
+        }
+        let second = world.finished.pop_back().unwrap();
+        world.flights.sealed(second);
+        assert_eq!(world.flights.durable().offset, Offset(0), "the first segment is not flushed");
+        world.seal();
+        assert_eq!(world.flights.durable().offset, Offset(1));
     }
 
     #[test]

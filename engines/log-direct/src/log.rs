@@ -360,6 +360,8 @@ impl Log {
     /// Waits until `bytes` can be appended, or until it is worth trying again.
     pub(crate) async fn room(&self, bytes: u64) {
         let line = &self.shared.line;
+        // More can never be appended at once.
+        let bytes = bytes.min(self.config.segment_bytes);
         let place = line.join();
         loop {
             // Before the conditions are looked at, so that no change of them is missed.
@@ -367,7 +369,7 @@ impl Log {
                 [line.moved.wait(), self.shared.memory.eased.wait(), self.shared.memory.staging.freed().wait()];
             let waits_for_segment = {
                 let state = self.state.borrow();
-                if state.poisoned.is_some() || bytes > self.config.segment_bytes {
+                if state.poisoned.is_some() {
                     return;
                 }
                 state.segments.room() < bytes && !self.preparer.is_ready()
@@ -391,11 +393,11 @@ impl Log {
         }
     }
 
-    /// Gives up whole segments before `before`; never what is still on its way.
+    /// Gives up whole segments before `before`; never what is not durable yet. A finished segment becomes durable when it is sealed.
     pub(crate) async fn trim(&self, before: Offset) -> Result<Offset, TrimError> {
         let dead = {
             let state = &mut *self.state.borrow_mut();
-            let before = before.min(state.flights.placed().offset);
+            let before = before.min(state.flights.durable().offset);
             state.segments.trim(before)
         };
         let start = dead.start;

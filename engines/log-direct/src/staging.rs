@@ -52,6 +52,9 @@ impl Extent {
     }
 }
 
+/// Extents for which there is memory after a dispatch, so that appends allocate none.
+const EXTENTS_SPARE: usize = 64;
+
 /// One extent on its way out: whole pages, the last one padded with zeros.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
@@ -89,7 +92,15 @@ impl Staging {
         assert_eq!(tail.len() as u64, end.position % PAGE_BYTES, "the bytes before the end, in its page");
         let mut page = vec![0; PAGE].into_boxed_slice();
         page[..tail.len()].copy_from_slice(tail);
-        Self { extents: VecDeque::new(), dispatched: 0, open: false, current: None, end, tail: page, bytes: 0 }
+        Self {
+            extents: VecDeque::with_capacity(EXTENTS_SPARE),
+            dispatched: 0,
+            open: false,
+            current: None,
+            end,
+            tail: page,
+            bytes: 0,
+        }
     }
 
     /// Where the next byte goes.
@@ -195,6 +206,9 @@ impl Staging {
             });
         }
         self.dispatched = self.extents.len();
+        if self.extents.capacity() - self.extents.len() < EXTENTS_SPARE {
+            self.extents.reserve(self.extents.len().max(EXTENTS_SPARE));
+        }
     }
 
     /// Extents that `dispatch` would hand out.
