@@ -3,6 +3,7 @@
 use crate::Shape;
 use log_api::{Level, ReadKind, SendPath};
 use proptest::{collection::vec, prelude::*, strategy::Union};
+use std::ops::RangeInclusive;
 
 /// Operations of a sequence.
 const OPERATIONS: usize = 50;
@@ -109,14 +110,18 @@ impl Case {
     }
 }
 
-fn shape() -> impl Strategy<Value = Shape> {
-    prop_oneof![
-        8 => (1..=8u32, 0..=300u32),
-        4 => (1..=4u32, 500..=5000u32),
-        3 => (1..=1u32, 30_000..=120_000u32),
-        2 => (1..=1u32, 200_000..=600_000u32),
-    ]
-    .prop_map(|(records, value_bytes)| Shape { records, value_bytes })
+/// Small batches find what is wrong in blocks, large ones what is wrong in segments: `large` sequences fill one in a few appends.
+fn shape(large: bool) -> Union<BoxedStrategy<Shape>> {
+    let [tens, hundreds] = if large { [6, 9] } else { [2, 1] };
+    let of = |records: RangeInclusive<u32>, value_bytes: RangeInclusive<u32>| {
+        (records, value_bytes).prop_map(|(records, value_bytes)| Shape { records, value_bytes }).boxed()
+    };
+    Union::new_weighted(vec![
+        (8, of(1..=8, 0..=300)),
+        (4, of(1..=4, 500..=5000)),
+        (tens, of(1..=1, 30_000..=120_000)),
+        (hundreds, of(1..=1, 200_000..=600_000)),
+    ])
 }
 
 fn level() -> impl Strategy<Value = Level> {
@@ -125,7 +130,7 @@ fn level() -> impl Strategy<Value = Level> {
 
 /// Mostly the first log, so that it gets long enough to be interesting.
 fn log() -> impl Strategy<Value = usize> {
-    prop_oneof![3 => Just(0usize), 1 => Just(1usize)]
+    prop_oneof![5 => Just(0usize), 1 => Just(1usize)]
 }
 
 /// A place in a log, in 65,536ths: the ends are where things happen.
@@ -133,13 +138,13 @@ fn place() -> impl Strategy<Value = u16> {
     prop_oneof![2 => any::<u16>(), 1 => Just(0), 1 => Just(u16::MAX)]
 }
 
-fn operation(weights: &[u32; 8]) -> Union<BoxedStrategy<Operation>> {
+fn operation(weights: &[u32; 8], large: bool) -> Union<BoxedStrategy<Operation>> {
     let kind = prop_oneof![Just(ReadKind::Hot), Just(ReadKind::Scan)];
     let bytes_max = prop_oneof![Just(1u64), 100..20_000u64, Just(1 << 20)];
-    let logs = prop_oneof![Just(vec![0]), Just(vec![1]), Just(vec![0, 1])];
+    let logs = prop_oneof![2 => Just(vec![0]), 1 => Just(vec![1]), 2 => Just(vec![0, 1])];
     let [append, commit, begin, read, hold, trim, close, crash] = *weights;
     let choices = [
-        (append, (log(), vec(shape(), 1..4)).prop_map(|(log, shapes)| Operation::Append { log, shapes }).boxed()),
+        (append, (log(), vec(shape(large), 1..4)).prop_map(|(log, shapes)| Operation::Append { log, shapes }).boxed()),
         (commit, (logs, level()).prop_map(|(logs, level)| Operation::Commit { logs, level }).boxed()),
         (begin, (log(), level()).prop_map(|(log, level)| Operation::Begin { log, level }).boxed()),
         (1 + begin / 4, Just(Operation::AwaitAll).boxed()),
@@ -165,11 +170,11 @@ pub(super) fn case(seed: u64) -> impl Strategy<Value = Case> {
     let weight = |ordinary: u32| prop_oneof![1 => Just(0), 3 => Just(ordinary), 1 => Just(4 * ordinary)];
     let weights = (
         prop_oneof![Just(20u32), Just(40u32)],
+        weight(12),
         weight(8),
         weight(8),
-        weight(8),
-        weight(4),
-        weight(4),
+        weight(6),
+        weight(6),
         weight(1),
         weight(1),
     )
@@ -181,7 +186,8 @@ pub(super) fn case(seed: u64) -> impl Strategy<Value = Case> {
         prop_oneof![Just(512u64), Just(4096), Just(65_536)],
         prop_oneof![Just(256u64 << 10), Just(4 << 20)],
     );
-    let operations = weights.prop_flat_map(|weights| vec(operation(&weights), OPERATIONS));
+    let operations =
+        (weights, any::<bool>()).prop_flat_map(|(weights, large)| vec(operation(&weights, large), OPERATIONS));
     (told, operations).prop_map(move |(told, operations)| Case {
         seed,
         durable: told.0,

@@ -161,7 +161,7 @@ async fn try_incarnation<E: EngineUnderTest>(ring: &shard_ring::Ring, session: &
             operation => shard.carry_out(session, operation, capabilities.readable).await?,
         }
         for nth in 0..LOGS.len() {
-            session.logs[nth].observe(shard.engine.marks(LOGS[nth]))?;
+            session.logs[nth].observe(shard.engine.marks(LOGS[nth]), capabilities.readable)?;
         }
         session.at += 1;
     }
@@ -293,7 +293,7 @@ impl<E: LogEngine> Shard<E> {
     async fn await_all(&mut self, session: &mut Session) -> Result<(), String> {
         for (log, end, level, commit) in std::mem::take(&mut self.begun) {
             done(session, log, end, level, commit.await)?;
-            session.logs[log].observe(self.engine.marks(LOGS[log]))?;
+            session.logs[log].observe(self.engine.marks(LOGS[log]), E::CAPABILITIES.readable)?;
         }
         Ok(())
     }

@@ -43,7 +43,8 @@ impl LogModel {
     }
 
     /// Marks as an engine reports them must be in order, between batches, never behind what is known; then they are what is known.
-    pub(super) fn observe(&mut self, marks: Marks) -> Result<(), String> {
+    /// An engine that cannot be read has no batches for a mark to lie between.
+    pub(super) fn observe(&mut self, marks: Marks, readable: bool) -> Result<(), String> {
         let wrong = |what: &str| Err(format!("{}: {what}: {marks:?}, at least {:?}", self.log, self.floor));
         let Marks { start, durable, placed, end } = marks;
         if end != self.end() {
@@ -55,7 +56,7 @@ impl LogModel {
         if start < self.floor.start || durable < self.floor.durable || placed < self.floor.placed {
             return wrong("a mark went back");
         }
-        if ![start, durable, placed].into_iter().all(|mark| self.is_boundary(mark)) {
+        if readable && ![start, durable, placed].into_iter().all(|mark| self.is_boundary(mark)) {
             return wrong("a mark inside a batch");
         }
         self.floor = marks;
