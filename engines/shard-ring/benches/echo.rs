@@ -1,8 +1,10 @@
-//! The shard's ring inside its executor against a bare loop on a bare ring: the same echo on loopback, requests of 1,100 bytes, answers of 60,
-//! one in flight on each of 8 and 64 connections, the same client. The client has core 0, the server core 1.
+//! The shard's ring inside its executor against a bare loop on a bare ring: the same echo on loopback, requests of
+//! 1,100 bytes, answers of 60, one in flight on each of 8 and 64 connections, the same client. The client has core 0,
+//! the server core 1.
 //!
-//! Runs are paired, alternately first, so that what else the machine does falls on both; the answer is the median of the pairs' ratios.
-//! `cargo bench -p shard-ring --bench echo -- [pairs] [seconds a run]`, 10 and 2 by default. Wanted: 0.90 or more.
+//! Runs are paired, alternately first, so that what else the machine does falls on both; the answer is the median of
+//! the pairs' ratios. `cargo bench -p shard-ring --bench echo -- [pairs] [seconds a run]`, 10 and 2 by default. Wanted:
+//! 0.90 or more.
 
 mod bare;
 

@@ -10,7 +10,8 @@ pub enum Buffer {
     Slice(Slice),
     /// Owned bytes.
     Vec(Vec<u8>),
-    /// A range of something shared, a mapping for instance. What it shows must not move or change while the buffer lives.
+    /// A range of something shared, a mapping for instance. What it shows must not move or change while the buffer
+    /// lives.
     Shared(Rc<dyn AsRef<[u8]>>, Range<usize>),
 }
 

@@ -155,7 +155,8 @@ impl Core {
         self.pump.kick();
     }
 
-    /// One enter: submits all that was pushed, runs what the kernel deferred, and completes. How many completions it brought.
+    /// One enter: submits all that was pushed, runs what the kernel deferred, and completes. How many completions it
+    /// brought.
     pub(crate) fn turn(&self, may_sleep_after: bool) -> usize {
         let mut completions = self.completions.take();
         {
@@ -230,7 +231,8 @@ impl Core {
             drop(table);
             self.let_go(released, result);
         } else {
-            // What the operation owned goes at once, but for what its future takes back; the future may not be polled for long.
+            // What the operation owned goes at once, but for what its future takes back; the future may not be polled
+            // for long.
             let record = table.record(id);
             let target = std::mem::replace(&mut record.target, Target::Nothing);
             match &record.kind {

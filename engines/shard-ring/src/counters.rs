@@ -32,8 +32,9 @@ counters! {
     heartbeats,
     /// Heartbeats that found the pump woken but not run: see `Ring`, "Lost wake-ups".
     rescues,
-    /// Heartbeats that found completions, although the eventfd was silent: the kernel lost a signal. One that comes within the fraction of a
-    /// microsecond before the enter is counted too, about once in 10,000 heartbeats of a shard with a few completions each.
+    /// Heartbeats that found completions, although the eventfd was silent: the kernel lost a signal. One that comes
+    /// within the fraction of a microsecond before the enter is counted too, about once in 10,000 heartbeats of a shard
+    /// with a few completions each.
     unsignalled,
     /// Operations whose future was dropped before their completion came.
     orphans,
@@ -41,7 +42,8 @@ counters! {
     slot_waits,
     /// Entries that found the submission queue full, and waited for the next enter.
     queue_waits,
-    /// Completions that the kernel had to keep back because the completion queue was full: enters that it refused with `EBUSY`.
+    /// Completions that the kernel had to keep back because the completion queue was full: enters that it refused with
+    /// `EBUSY`.
     overflows,
     /// Enters that the system interrupted or put off (`EINTR`, `EAGAIN`): tried again in the next turn.
     enter_retries,
@@ -57,8 +59,8 @@ counters! {
     receives_armed,
     /// Multishot receives that ended because no provided buffer was left (`ENOBUFS`).
     buffer_waits,
-    /// System calls made by this crate on the shard: enters, eventfd reads, sendfile, registrations, doorbells. Those of glommio
-    /// (about three a sleep) are not in here; nor is closing a descriptor.
+    /// System calls made by this crate on the shard: enters, eventfd reads, sendfile, registrations, doorbells. Those
+    /// of glommio (about three a sleep) are not in here; nor is closing a descriptor.
     system_calls,
 }
 

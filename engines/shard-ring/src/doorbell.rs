@@ -29,8 +29,8 @@ pub fn doorbell() -> (Bell, Doorbell) {
 }
 
 impl Bell {
-    /// Wakes the shard if it sleeps at the doorbell, and is remembered until its next wait else. Publish the work first: who returns from
-    /// [`Doorbell::wait`] sees it. Returns whether a system call was made.
+    /// Wakes the shard if it sleeps at the doorbell, and is remembered until its next wait else. Publish the work
+    /// first: who returns from [`Doorbell::wait`] sees it. Returns whether a system call was made.
     pub fn ring(&self) -> bool {
         let asleep = self.0.latch.ring();
         if asleep {
@@ -43,8 +43,8 @@ impl Bell {
 }
 
 impl Doorbell {
-    /// Resolves when the bell was rung since the last wait resolved: at once, if that has happened already. Look for *all* work after
-    /// each wait, since many rings may end one wait. Safe to drop.
+    /// Resolves when the bell was rung since the last wait resolved: at once, if that has happened already. Look for
+    /// *all* work after each wait, since many rings may end one wait. Safe to drop.
     ///
     /// # Errors
     /// `BrokenPipe` when the ring shuts down.

@@ -1,8 +1,9 @@
 //! The two-sided protocol of the doorbell, without a descriptor in it: small enough for loom.
 //!
-//! One atomic word says where the listener is. Both sides change it only by read-modify-write, so that all changes stand in one order: either
-//! the ringer finds the listener asleep and delivers a wake-up, or the listener finds that it was rung and does not go to sleep. A
-//! ring is remembered until the next wait, so work that was published before it is never missed.
+//! One atomic word says where the listener is. Both sides change it only by read-modify-write, so that all changes
+//! stand in one order: either the ringer finds the listener asleep and delivers a wake-up, or the listener finds that
+//! it was rung and does not go to sleep. A ring is remembered until the next wait, so work that was published before it
+//! is never missed.
 
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicU8, Ordering};
@@ -32,8 +33,8 @@ impl Latch {
         self.0.swap(RUNG, Ordering::AcqRel) == ASLEEP
     }
 
-    /// Listener: begins to wait. `false`: it was rung since the last wait, and must not sleep. `true`: the next ring delivers a
-    /// wake-up; then ask [`woken`](Latch::woken).
+    /// Listener: begins to wait. `false`: it was rung since the last wait, and must not sleep. `true`: the next ring
+    /// delivers a wake-up; then ask [`woken`](Latch::woken).
     #[must_use = "whether to sleep"]
     pub fn begin_wait(&self) -> bool {
         match self.0.compare_exchange(AWAKE, ASLEEP, Ordering::AcqRel, Ordering::Acquire) {
@@ -46,8 +47,8 @@ impl Latch {
         }
     }
 
-    /// Listener, after a wake-up: whether the wait is over. `false`: the wake-up belonged to an earlier wait that was given up; sleep
-    /// on. `true`: what was published before the ring is visible.
+    /// Listener, after a wake-up: whether the wait is over. `false`: the wake-up belonged to an earlier wait that was
+    /// given up; sleep on. `true`: what was published before the ring is visible.
     pub fn woken(&self) -> bool {
         self.0.compare_exchange(RUNG, AWAKE, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }

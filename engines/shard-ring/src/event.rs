@@ -10,9 +10,9 @@ use std::{
 
 /// A notification for any number of waiters on the same shard.
 ///
-/// [`notify_all`](Event::notify_all) ends every wait that was *created* before it: a caller that creates the wait, then checks its condition,
-/// then awaits cannot miss a notification. Nothing is remembered for waits created later. No allocation once the list of wakers
-/// has grown to the largest number of waiters. Clones are the same event.
+/// [`notify_all`](Event::notify_all) ends every wait that was *created* before it: a caller that creates the wait, then
+/// checks its condition, then awaits cannot miss a notification. Nothing is remembered for waits created later. No
+/// allocation once the list of wakers has grown to the largest number of waiters. Clones are the same event.
 ///
 /// ```
 /// # shard_ring::block_on(Default::default(), |_ring| async {

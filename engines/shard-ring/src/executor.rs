@@ -17,7 +17,8 @@ use std::{
     time::Duration,
 };
 
-/// What glommio registers with its own rings for storage I/O. Ours goes through the shard's ring; this is the least it takes.
+/// What glommio registers with its own rings for storage I/O. Ours goes through the shard's ring; this is the least it
+/// takes.
 const GLOMMIO_IO_BYTES: usize = 64 << 10;
 /// glommio's default. Shorter ones lose wake-ups: see [`Ring`].
 const PREEMPT_TIMER: Duration = Duration::from_millis(100);
@@ -69,11 +70,13 @@ impl<T> fmt::Debug for ExecutorHandle<T> {
 
 /// Starts a thread with an executor and a ring, and runs `body` there.
 ///
-/// When the body ends, or it or a local task panics, the executor ends in order: local tasks are dropped, operations that may never end are
-/// cancelled, the rest is awaited, and only then the ring goes. A file operation that never completes therefore keeps the thread.
+/// When the body ends, or it or a local task panics, the executor ends in order: local tasks are dropped, operations
+/// that may never end are cancelled, the rest is awaited, and only then the ring goes. A file operation that never
+/// completes therefore keeps the thread.
 ///
 /// # Errors
-/// If the thread cannot be started or pinned, or the executor or the ring cannot be made (too little locked memory, an old kernel).
+/// If the thread cannot be started or pinned, or the executor or the ring cannot be made (too little locked memory, an
+/// old kernel).
 pub fn spawn_executor<T, F>(
     config: ExecutorConfig,
     body: impl FnOnce(Ring) -> F + Send + 'static,
@@ -96,7 +99,8 @@ where
         executor.run(async move {
             match Ring::start(&config.ring) {
                 Ok((ring, tasks)) => {
-                    // The other side waits for this; if it is gone, nobody wants the result, but the body runs all the same.
+                    // The other side waits for this; if it is gone, nobody wants the result, but the body runs all the
+                    // same.
                     let _ = started.send(Ok(()));
                     let local = LocalTasks::enter(ring.clone());
                     let body = body(ring.clone());
@@ -130,7 +134,8 @@ where
     spawn_executor(config, body)?.join().or_else(|payload| resume_unwind(payload))
 }
 
-/// Starts a task on this thread's executor. It is dropped when the executor's body ends; if it panics, so does the executor.
+/// Starts a task on this thread's executor. It is dropped when the executor's body ends; if it panics, so does the
+/// executor.
 ///
 /// # Panics
 /// If this thread has no executor of [`spawn_executor`].
@@ -138,14 +143,16 @@ pub fn spawn_local(future: impl Future<Output = ()> + 'static) {
     current(|tasks| tasks.clone()).spawn(future);
 }
 
-/// Lets the shard's other runnable tasks run first, and the ring see to its completions: one enter a turn, if anything is in flight. A task that
-/// computes for long calls this every few hundred microseconds. Not for waiting: it keeps the core busy.
+/// Lets the shard's other runnable tasks run first, and the ring see to its completions: one enter a turn, if anything
+/// is in flight. A task that computes for long calls this every few hundred microseconds. Not for waiting: it keeps the
+/// core busy.
 pub async fn yield_now() {
     poke();
     future::yield_now().await;
 }
 
-/// Resolves after `duration`, on the shard's ring: accurate to its turns, whatever glommio does. Ends early when the executor ends.
+/// Resolves after `duration`, on the shard's ring: accurate to its turns, whatever glommio does. Ends early when the
+/// executor ends.
 ///
 /// # Panics
 /// As [`spawn_local`].

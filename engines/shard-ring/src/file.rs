@@ -3,8 +3,8 @@
 use crate::{Block, Op, Ring, Slice, core::Core, prepared::Prepared};
 use std::{fmt, fs::File, io, ops::Range, rc::Rc};
 
-/// A file on the ring, in the kernel's table of fixed files while that has room. Clones are the same file; the last one to go, after
-/// the last operation, closes it.
+/// A file on the ring, in the kernel's table of fixed files while that has room. Clones are the same file; the last one
+/// to go, after the last operation, closes it.
 #[derive(Clone)]
 pub struct RingFile(Rc<Fixed>);
 
@@ -61,8 +61,8 @@ impl Ring {
         RingFile(Rc::new(Fixed { file, place, core: self.core().clone() }))
     }
 
-    /// Writes at position `at` (bytes); resolves to the bytes written, which may be fewer than given. From a registered block without mapping
-    /// its pages. At most 2^32 - 1 bytes, and no more than 1 MiB is advisable.
+    /// Writes at position `at` (bytes); resolves to the bytes written, which may be fewer than given. From a registered
+    /// block without mapping its pages. At most 2^32 - 1 bytes, and no more than 1 MiB is advisable.
     pub fn write(&self, file: &RingFile, from: Slice, at: u64, sync: Sync) -> Op<u32> {
         self.core().start(Prepared::write(file, from, at, sync))
     }
@@ -70,7 +70,8 @@ impl Ring {
     /// As [`write`](Ring::write), going on after short writes until all is written.
     ///
     /// # Errors
-    /// The first error of the system; `WriteZero` if it writes nothing and says so. Some of the bytes may be written then.
+    /// The first error of the system; `WriteZero` if it writes nothing and says so. Some of the bytes may be written
+    /// then.
     pub async fn write_all(&self, file: &RingFile, from: Slice, at: u64, sync: Sync) -> io::Result<()> {
         let mut done = 0;
         while done < from.len() {
@@ -82,8 +83,8 @@ impl Ring {
         Ok(())
     }
 
-    /// Reads at most `bytes` from position `at` into the block's unfilled part, which counts as filled when the read completes, even
-    /// if its future was dropped. Resolves to the bytes read; 0 at the end of the file.
+    /// Reads at most `bytes` from position `at` into the block's unfilled part, which counts as filled when the read
+    /// completes, even if its future was dropped. Resolves to the bytes read; 0 at the end of the file.
     ///
     /// # Panics
     /// If the block has no room for `bytes`, or is being filled already.
@@ -91,7 +92,8 @@ impl Ring {
         self.core().start(Prepared::read(file, into, bytes, at))
     }
 
-    /// As [`read`](Ring::read), going on after short reads until `bytes` are there or the file ends. Resolves to the bytes read.
+    /// As [`read`](Ring::read), going on after short reads until `bytes` are there or the file ends. Resolves to the
+    /// bytes read.
     ///
     /// # Errors
     /// The first error of the system. The block keeps what was read before it.
@@ -106,13 +108,14 @@ impl Ring {
         Ok(done)
     }
 
-    /// fsync(2), or fdatasync(2) if `data_only`. The kernel does it on a worker. Covers what was written before the call.
+    /// fsync(2), or fdatasync(2) if `data_only`. The kernel does it on a worker. Covers what was written before the
+    /// call.
     pub fn fsync(&self, file: &RingFile, data_only: bool) -> Op<()> {
         self.core().start(Prepared::fsync(file, data_only))
     }
 
-    /// sync_file_range(2) with its flags: starts or awaits write-back, and makes nothing durable. A range of 4 GiB or more reaches to
-    /// the end of the file. Its error is a write-back error, and final.
+    /// sync_file_range(2) with its flags: starts or awaits write-back, and makes nothing durable. A range of 4 GiB or
+    /// more reaches to the end of the file. Its error is a write-back error, and final.
     pub fn sync_file_range(&self, file: &RingFile, range: Range<u64>, flags: u32) -> Op<()> {
         self.core().start(Prepared::sync_file_range(file, range, flags))
     }

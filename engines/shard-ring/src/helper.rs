@@ -31,8 +31,8 @@ type Job = Box<dyn FnOnce() + Send>;
 type Finished<T> = Arc<Mutex<Option<Result<T, Box<dyn Any + Send>>>>>;
 
 impl Helper {
-    /// Starts the thread `hw-<name>` (the kernel keeps 15 bytes) on the cores `cpus` (empty: where its parent may run) with the nice
-    /// value `nice`.
+    /// Starts the thread `hw-<name>` (the kernel keeps 15 bytes) on the cores `cpus` (empty: where its parent may run)
+    /// with the nice value `nice`.
     ///
     /// # Errors
     /// If the thread cannot be started, or may not have those cores or that nice value.
@@ -65,8 +65,8 @@ impl Helper {
         Ok(Helper { jobs: Some(jobs), thread: Some(thread) })
     }
 
-    /// Has the thread do `job` after all jobs given before. Given at the call, not when the future is awaited; dropping the future takes
-    /// nothing back. Results come to the shard through one doorbell of its ring.
+    /// Has the thread do `job` after all jobs given before. Given at the call, not when the future is awaited; dropping
+    /// the future takes nothing back. Results come to the shard through one doorbell of its ring.
     ///
     /// # Panics
     /// The future panics with the job's payload, if the job panics.

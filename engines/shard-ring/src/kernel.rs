@@ -1,5 +1,5 @@
-//! The ring as the kernel shows it: pushing, entering, reaping, registering. `unsafe` lives here because the kernel is handed raw
-//! pointers and descriptors.
+//! The ring as the kernel shows it: pushing, entering, reaping, registering. `unsafe` lives here because the kernel is
+//! handed raw pointers and descriptors.
 
 use crate::Slab;
 use io_uring::{IoUring, opcode, squeue, types};
@@ -123,7 +123,8 @@ impl Kernel {
         self.uring.submitter().register_files_update(place, &[descriptor]).map(drop)
     }
 
-    /// Registers as many of the slab's blocks, from the first, as the limit of locked memory allows. How many calls, and blocks.
+    /// Registers as many of the slab's blocks, from the first, as the limit of locked memory allows. How many calls,
+    /// and blocks.
     pub(crate) fn register_slab(&mut self, slab: &Slab) -> (u64, usize) {
         let Some(buffer) = self.slabs.filter(|used| *used < SLABS_MAX && !slab.is_registered()) else { return (0, 0) };
         let mut blocks = slab.blocks().min(REGISTERED_BYTES_MAX / slab.block_bytes());
@@ -131,8 +132,8 @@ impl Kernel {
         while blocks > 0 {
             let whole = [libc::iovec { iov_base: slab.base().cast(), iov_len: blocks * slab.block_bytes() }];
             calls += 1;
-            // SAFETY: the range is the slab's mapping. The kernel pins the pages, so they outlive even an unmapped slab; an operation's
-            // slot holds its block, and with it the slab.
+            // SAFETY: the range is the slab's mapping. The kernel pins the pages, so they outlive even an unmapped
+            // slab; an operation's slot holds its block, and with it the slab.
             match unsafe { self.uring.submitter().register_buffers_update(buffer, &whole, None) } {
                 Ok(_) => {
                     slab.set_registered(buffer as u16, blocks as u32);
@@ -177,12 +178,14 @@ impl Submission {
     }
 }
 
-/// Lets a multishot receive end after `bytes_max` bytes (`optlen` of its entry, since Linux 6.17; older ones answer `EINVAL`).
+/// Lets a multishot receive end after `bytes_max` bytes (`optlen` of its entry, since Linux 6.17; older ones answer
+/// `EINVAL`).
 pub(crate) fn limit_receive(entry: &mut squeue::Entry, bytes_max: u32) {
     /// `file_index`, `optlen` and others share these four bytes of `struct io_uring_sqe`.
     const OPTLEN: usize = 44;
     const { assert!(size_of::<squeue::Entry>() == 64, "an entry is a struct io_uring_sqe") };
-    // SAFETY: `Entry` is one `struct io_uring_sqe` (repr(C)) of 64 plain bytes, aligned to 8; the field is a u32 within it.
+    // SAFETY: `Entry` is one `struct io_uring_sqe` (repr(C)) of 64 plain bytes, aligned to 8; the field is a u32 within
+    // it.
     unsafe { std::ptr::from_mut(entry).cast::<u8>().add(OPTLEN).cast::<u32>().write(bytes_max) };
 }
 

@@ -1,19 +1,19 @@
 //! One io_uring ring a shard, inside a glommio executor, for files and sockets alike.
 //!
-//! glommio schedules the shard's tasks; the bytes move on a ring of the shard's own. What a turn's tasks push, files and sockets
-//! together, one `io_uring_enter` submits. Nothing polls: with nothing in flight the executor sleeps on a plain waker, else on
-//! the ring's eventfd.
+//! glommio schedules the shard's tasks; the bytes move on a ring of the shard's own. What a turn's tasks push, files
+//! and sockets together, one `io_uring_enter` submits. Nothing polls: with nothing in flight the executor sleeps on a
+//! plain waker, else on the ring's eventfd.
 //!
 //! What lives here:
-//! - [`Ring`]: the operations. A slot of the ring owns the buffer of its operation until the kernel's completion, so a dropped
-//!   future never frees memory that the kernel still uses;
+//! - [`Ring`]: the operations. A slot of the ring owns the buffer of its operation until the kernel's completion, so a
+//!   dropped future never frees memory that the kernel still uses;
 //! - [`Slab`], [`Block`], [`Slice`]: page-aligned, append-only memory that may be registered with the ring;
 //! - [`RingFile`], [`RingSocket`], [`Receive`]: descriptors on the ring;
 //! - [`spawn_executor`], [`block_on`], [`spawn_local`], [`sleep`], [`yield_now`]: all that others need of the executor;
 //! - [`Event`], [`doorbell()`], [`Helper`]: waking up tasks, shards, and doing what would block off the shard.
 //!
-//! What never does: log formats, segments, engines, protocols, policies of when to flush or how much to send. The ring checks
-//! nothing but the system's answer; what a short count means is its caller's affair.
+//! What never does: log formats, segments, engines, protocols, policies of when to flush or how much to send. The ring
+//! checks nothing but the system's answer; what a short count means is its caller's affair.
 
 mod doorbell_protocol;
 

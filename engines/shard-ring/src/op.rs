@@ -18,9 +18,9 @@ use std::{
 
 /// One operation on the ring: resolves to an `io::Result<T>`, the system's answer.
 ///
-/// The operation is submitted when it is made, not when it is awaited; entries are pushed in the order of the calls. Dropping the
-/// future does not take a read, a write, a flush or a send back: its slot goes on owning what the kernel uses, until the completion. Dropping
-/// one that may never end by itself (accept, poll, sleep) cancels it.
+/// The operation is submitted when it is made, not when it is awaited; entries are pushed in the order of the calls.
+/// Dropping the future does not take a read, a write, a flush or a send back: its slot goes on owning what the kernel
+/// uses, until the completion. Dropping one that may never end by itself (accept, poll, sleep) cancels it.
 ///
 /// # Errors
 /// What the kernel answers; `BrokenPipe` if the ring is shutting down.

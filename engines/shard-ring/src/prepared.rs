@@ -1,7 +1,7 @@
 //! Operations before submission: an entry, together with what it points to.
 //!
-//! This is the one place that writes addresses into entries. The rule: every address is that of memory that `held` owns at an
-//! unchanging place, every descriptor that of `target`; both stay in the operation's slot until its completion.
+//! This is the one place that writes addresses into entries. The rule: every address is that of memory that `held` owns
+//! at an unchanging place, every descriptor that of `target`; both stay in the operation's slot until its completion.
 
 use crate::{
     Block, Buffer, RingFile, RingSocket, Slice, Sync,
@@ -139,7 +139,8 @@ impl Prepared {
         Self::finite(entry, file)
     }
 
-    /// The descriptor is the caller's: if it is closed before the next turn, the answer is that for a closed descriptor.
+    /// The descriptor is the caller's: if it is closed before the next turn, the answer is that for a closed
+    /// descriptor.
     pub(crate) fn poll(descriptor: RawFd, events: u32) -> Self {
         let entry = opcode::PollAdd::new(types::Fd(descriptor), events).build();
         Self { entry, held: Held::Nothing, target: Target::Nothing, kind: Kind::Endless }

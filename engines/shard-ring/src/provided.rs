@@ -42,8 +42,8 @@ impl Provided {
             tail: Cell::new(0),
             held: Cell::new(count),
         };
-        // SAFETY: a page-aligned mapping of `count` entries; `Provided` stands behind the `Kernel` in the structure that owns both,
-        // so it is dropped after it.
+        // SAFETY: a page-aligned mapping of `count` entries; `Provided` stands behind the `Kernel` in the structure
+        // that owns both, so it is dropped after it.
         unsafe { kernel.provide(provided.queue.as_ptr(), count, GROUP)? };
         (0..count).for_each(|buffer| provided.give_back(buffer));
         Ok(provided)
@@ -70,11 +70,13 @@ impl Provided {
         self.held.set(self.held.get() + 1);
     }
 
-    /// What the kernel wrote. Only for a buffer that was taken, with the length that its completion said, and not to be held beyond
-    /// `give_back`: `Received`, the one caller, is made from a completion and gives the buffer back when it is dropped.
+    /// What the kernel wrote. Only for a buffer that was taken, with the length that its completion said, and not to be
+    /// held beyond `give_back`: `Received`, the one caller, is made from a completion and gives the buffer back when it
+    /// is dropped.
     pub(crate) fn bytes(&self, buffer: u16, bytes: u32) -> &[u8] {
         assert!(buffer < self.count && bytes <= self.each, "a completion outside the provided buffers");
-        // SAFETY: within the mapping by the assertion, which holds initialised bytes; nobody writes to a buffer that was taken.
+        // SAFETY: within the mapping by the assertion, which holds initialised bytes; nobody writes to a buffer that
+        // was taken.
         unsafe { std::slice::from_raw_parts(self.address(buffer), bytes as usize) }
     }
 
@@ -83,8 +85,9 @@ impl Provided {
         assert!(buffer < self.count && self.held.get() > 0, "a buffer is given back twice");
         self.held.set(self.held.get() - 1);
         let tail = self.tail.get();
-        // SAFETY: the index is masked to the queue's length. The kernel reads an entry only below the published tail, so this one is
-        // ours; the fields are written one by one, because the first entry shares its memory with the tail.
+        // SAFETY: the index is masked to the queue's length. The kernel reads an entry only below the published tail,
+        // so this one is ours; the fields are written one by one, because the first entry shares its memory with the
+        // tail.
         unsafe {
             let entry = &mut *self.queue.as_ptr().add(usize::from(tail & (self.count - 1)));
             entry.set_addr(self.address(buffer) as u64);
@@ -92,7 +95,8 @@ impl Provided {
             entry.set_bid(buffer);
         }
         self.tail.set(tail.wrapping_add(1));
-        // SAFETY: the queue's address is that of its first entry, where the kernel keeps the tail; both sides access it atomically.
+        // SAFETY: the queue's address is that of its first entry, where the kernel keeps the tail; both sides access it
+        // atomically.
         unsafe { &*BufRingEntry::tail(self.queue.as_ptr()).cast::<AtomicU16>() }
             .store(self.tail.get(), Ordering::Release);
     }

@@ -7,7 +7,7 @@ use glommio::{
 };
 use std::{
     cell::{Cell, RefCell},
-    future::poll_fn,
+    future::{Future, poll_fn},
     os::fd::{AsRawFd, OwnedFd, RawFd},
     pin::pin,
     rc::Rc,
@@ -19,6 +19,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// After so many beats before which nothing happened, beats come twice as far apart; after as many more, again.
+const QUIET_BEATS: u32 = 4;
+/// Beats are at most 2 to this power further apart than configured.
+const SLOWER_LOG2_MAX: u32 = 3;
+
 /// What the rest of the ring knows of its tasks.
 pub(crate) struct Pump {
     /// Entries were pushed since the last enter.
@@ -26,11 +31,13 @@ pub(crate) struct Pump {
     /// The pump sleeps; wake this.
     parked: RefCell<Option<Waker>>,
     stopping: Cell<bool>,
-    /// The hearts rest: nothing is in flight.
-    resting: Cell<u32>,
-    beat: Event,
     /// Something was pushed or completed since the last beat.
     active: Cell<bool>,
+    /// Beats in a row before which nothing happened.
+    quiet: Cell<u32>,
+    /// Something happened while the hearts were slow, or at rest.
+    hurry: Event,
+    started: Instant,
     /// A heart beat while the pump slept: look whether something has completed without a signal.
     suspect: Cell<bool>,
     watch: Arc<Watch>,
@@ -43,9 +50,10 @@ impl Pump {
             dirty: Cell::new(false),
             parked: RefCell::new(None),
             stopping: Cell::new(false),
-            resting: Cell::new(0),
-            beat: Event::new(),
             active: Cell::new(false),
+            quiet: Cell::new(0),
+            hurry: Event::new(),
+            started: Instant::now(),
             suspect: Cell::new(false),
             watch: Arc::new(Watch::new(heartbeat)),
             heartbeat,
@@ -54,15 +62,31 @@ impl Pump {
 
     /// Entries were pushed: see to it that an enter follows in this turn.
     pub(crate) fn kick(&self) {
-        self.active.set(true);
+        self.happened();
         self.poke();
-        if self.resting.get() > 0 {
-            self.beat.notify_all();
+    }
+
+    /// Something was pushed or has completed.
+    fn happened(&self) {
+        self.active.set(true);
+        if self.quiet.get() >= QUIET_BEATS {
+            self.quiet.set(0);
+            self.hurry.notify_all();
         }
     }
 
-    /// Has the pump enter in this turn, if anything could have completed: a task that yields often keeps glommio from looking at the
-    /// eventfd for as long as the preempt timer lets it.
+    /// When heart number `heart` beats next: the hearts take turns on a common grid, so that lateness does not bring
+    /// them together.
+    fn until_next_beat(&self, heart: u32) -> Duration {
+        let slower = 1 << (self.quiet.get() / QUIET_BEATS).min(SLOWER_LOG2_MAX);
+        let (step, now) = (self.heartbeat * slower, self.started.elapsed());
+        let passed = (now.as_nanos() / step.as_nanos()) as u32;
+        let next = passed + 1 + (passed + 1 + heart) % 2;
+        step * next - now
+    }
+
+    /// Has the pump enter in this turn, if anything could have completed: a task that yields often keeps glommio from
+    /// looking at the eventfd for as long as the preempt timer lets it.
     pub(crate) fn poke(&self) {
         if !self.dirty.replace(true)
             && let Some(parked) = self.parked.borrow_mut().take()
@@ -77,15 +101,15 @@ impl Pump {
         if let Some(parked) = self.parked.borrow_mut().take() {
             parked.wake();
         }
-        self.beat.notify_all();
+        self.hurry.notify_all();
     }
 }
 
-/// Enters once a turn while there is something to do, and sleeps only after an enter that brought no completion: one enter runs about
-/// 20 deferred completions, and nothing signals the rest (axboe/liburing#1474).
+/// Enters once a turn while there is something to do, and sleeps only after an enter that brought no completion: one
+/// enter runs about 20 deferred completions, and nothing signals the rest (axboe/liburing#1474).
 ///
-/// The eventfd is told of completions only when the pump may sleep after this enter: in a busy stretch nobody needs the signal. It
-/// is read before such an enter, not after a wake-up, so that what that enter reaps leaves no stale signal.
+/// The eventfd is told of completions only when the pump may sleep after this enter: in a busy stretch nobody needs the
+/// signal. It is read before such an enter, not after a wake-up, so that what that enter reaps leaves no stale signal.
 pub(crate) async fn run(core: Rc<Core>) {
     let Ok(signal) = PollableFd::new(Borrowed(core.signal.clone())) else {
         unreachable!("glommio only notes the descriptor")
@@ -96,8 +120,8 @@ pub(crate) async fn run(core: Rc<Core>) {
     loop {
         let submits = core.has_unsubmitted();
         pump.dirty.set(false);
-        // An enter after a signal brings completions. One that submits brings some if the last did: sends to sockets that can be written
-        // complete at once, work for files later. A wrong guess costs one more enter.
+        // An enter after a signal brings completions. One that submits brings some if the last did: sends to sockets
+        // that can be written complete at once, work for files later. A wrong guess costs one more enter.
         let suspect = pump.suspect.take() && !state.came;
         let brings = state.came || suspect || (submits && state.inline);
         let may_sleep = !brings;
@@ -110,7 +134,8 @@ pub(crate) async fn run(core: Rc<Core>) {
             core.signalled.notify_all();
         }
         let brought = core.turn(may_sleep);
-        // A task that yields often keeps glommio from the eventfd, and so from the bells too: who listens looks at its latch each turn.
+        // A task that yields often keeps glommio from the eventfd, and so from the bells too: who listens looks at its
+        // latch each turn.
         if core.listening.get() > 0 {
             core.signalled.notify_all();
         }
@@ -121,7 +146,7 @@ pub(crate) async fn run(core: Rc<Core>) {
             core.signalled.notify_all();
         }
         if brought > 0 {
-            pump.active.set(true);
+            pump.happened();
             state.may_be_set |= may_sleep;
         }
         if submits {
@@ -156,6 +181,7 @@ pub(crate) async fn run(core: Rc<Core>) {
         pump.watch.ran();
         pump.parked.borrow_mut().take();
         if state.came {
+            pump.happened();
             state.may_be_set = true;
             core.signalled.notify_all();
         }
@@ -181,25 +207,35 @@ struct Signal {
     inline: bool,
 }
 
-/// Keeps a timer of glommio's running while anything is in flight, so that an executor that parked with runnable tasks comes back
-/// (glommio/glommio#53), and has a sleeping pump look for completions that were not signalled. Two hearts beat alternately: a heart whose own wake-up was lost still has the other.
-pub(crate) async fn heart(core: Rc<Core>, delay: Duration) {
+/// Keeps a timer of glommio's running while anything is in flight, so that an executor that parked with runnable tasks
+/// comes back (glommio/glommio#53), and has a sleeping pump look for completions that were not signalled.
+///
+/// Two hearts beat in turns: should the wake-up of one be what was lost, there is the other. Beats come further apart,
+/// up to eight times, while nothing happens (a beat costs glommio about nine system calls), and end when nothing is in
+/// flight.
+pub(crate) async fn heart(core: Rc<Core>, number: u32) {
     let pump = &core.pump;
     while !pump.stopping.get() {
-        if !core.awaits_signal() && !pump.active.get() {
-            let beat = pump.beat.wait();
-            pump.resting.set(pump.resting.get() + 1);
-            beat.await;
-            pump.resting.set(pump.resting.get() - 1);
-            Timer::new(delay).await;
+        let mut hurry = pin!(pump.hurry.wait());
+        if !core.awaits_signal() && pump.quiet.get() >= QUIET_BEATS {
+            hurry.await;
             continue;
         }
-        pump.active.set(false);
-        let mut timer = pin!(Timer::new(pump.heartbeat * 2));
-        poll_fn(|context| timer.as_mut().poll_watched(context, &pump.watch)).await;
+        let mut timer = pin!(Timer::new(pump.until_next_beat(number)));
+        let beats = poll_fn(|context| {
+            if hurry.as_mut().poll(context).is_ready() {
+                return Poll::Ready(false);
+            }
+            timer.as_mut().poll_watched(context, &pump.watch).map(|()| true)
+        });
+        if !beats.await {
+            continue;
+        }
+        let quiet = if pump.active.take() { 0 } else { pump.quiet.get() + 1 };
+        pump.quiet.set(quiet);
         core.counters.heartbeats.add(1);
         core.counters.rescues.add(pump.watch.take_rescues());
-        if pump.parked.borrow().is_some() {
+        if core.awaits_signal() && pump.parked.borrow().is_some() {
             pump.suspect.set(true);
             pump.poke();
         }
@@ -214,11 +250,12 @@ impl PollWatched for std::pin::Pin<&mut Timer> {
     fn poll_watched(self, context: &mut Context<'_>, watch: &Arc<Watch>) -> Poll<()> {
         // One waker a beat: beats are rare.
         let waker = Waker::from(Arc::new(Beat { watch: watch.clone(), heart: context.waker().clone() }));
-        std::future::Future::poll(self, &mut Context::from_waker(&waker)).map(drop)
+        Future::poll(self, &mut Context::from_waker(&waker)).map(drop)
     }
 }
 
-/// Sees when the pump was woken and has not run since. Its fields are atomic because wakers must be `Sync`; one thread uses them.
+/// Sees when the pump was woken and has not run since. Its fields are atomic because wakers must be `Sync`; one thread
+/// uses them.
 struct Watch {
     task: Mutex<Option<Waker>>,
     since: Instant,
@@ -257,8 +294,8 @@ impl Watch {
         self.woken.store(0, Ordering::Relaxed);
     }
 
-    /// glommio's reactor fires a heart's timer. It does so before it runs any task, so if the pump was woken long ago and has not run, the
-    /// executor slept on it.
+    /// glommio's reactor fires a heart's timer. It does so before it runs any task, so if the pump was woken long ago
+    /// and has not run, the executor slept on it.
     fn beat(&self) {
         let woken = self.woken.load(Ordering::Relaxed);
         if woken > 0 && self.now() - woken > self.late.as_nanos() as u64 {
@@ -298,5 +335,59 @@ impl Wake for Beat {
     fn wake(self: Arc<Self>) {
         self.watch.beat();
         self.heart.wake_by_ref();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The waker of a task that does not exist.
+    struct Nobody;
+
+    impl Wake for Nobody {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    fn nobody() -> Waker {
+        Waker::from(Arc::new(Nobody))
+    }
+
+    #[test]
+    fn a_beat_that_finds_the_pump_woken_and_not_run_counts_once() {
+        let watch = Arc::new(Watch::new(Duration::ZERO)); // at once is late
+        let waker = watch.wrap(&nobody());
+        watch.beat();
+        assert_eq!(watch.take_rescues(), 0, "the pump sleeps, and nobody woke it");
+        waker.wake_by_ref();
+        watch.ran();
+        watch.beat();
+        assert_eq!(watch.take_rescues(), 0, "the pump has run");
+        waker.wake_by_ref();
+        while watch.now() == watch.woken.load(Ordering::Relaxed) {}
+        watch.beat();
+        watch.beat();
+        assert_eq!(watch.take_rescues(), 1);
+    }
+
+    #[test]
+    fn a_pump_that_was_woken_just_now_is_not_late() {
+        let watch = Arc::new(Watch::new(Duration::from_secs(3_600)));
+        watch.wrap(&nobody()).wake();
+        watch.beat();
+        assert_eq!(watch.take_rescues(), 0);
+    }
+
+    #[test]
+    fn the_hearts_take_turns() {
+        let pump = Pump::new(Duration::from_secs(100));
+        for quiet in [0, QUIET_BEATS, 2 * QUIET_BEATS, 100] {
+            pump.quiet.set(quiet);
+            let (one, other) = (pump.until_next_beat(0), pump.until_next_beat(1));
+            let slower = 1 << (quiet / QUIET_BEATS).min(3);
+            let apart = one.abs_diff(other).as_millis().next_multiple_of(1_000);
+            assert_eq!(apart, 100_000 * slower, "{quiet} quiet beats");
+            assert!(one.min(other) <= Duration::from_secs(100) * slower as u32);
+        }
     }
 }

@@ -166,13 +166,15 @@ impl Core {
 }
 
 impl Ring {
-    /// Starts to receive. The kernel picks a provided buffer for each arrival; one that finds none arms itself again when one comes
-    /// back. A socket has one receive at a time: the first `next` of a second one fails with `ResourceBusy`.
+    /// Starts to receive. The kernel picks a provided buffer for each arrival; one that finds none arms itself again
+    /// when one comes back. A socket has one receive at a time: the first `next` of a second one fails with
+    /// `ResourceBusy`.
     ///
-    /// A consumer that is behind by an eighth of the ring's buffers (but at least four arrivals) stops its receive until it has taken
-    /// half of them; then the socket's own buffer fills, and the peer waits. Two limits hold that: the kernel itself ends a receive after as
-    /// many bytes as fit into so many buffers (since Linux 6.17), for it cannot be cancelled while data keeps coming; and a
-    /// cancellation stops one with many small arrivals. So one connection holds at most about twice that.
+    /// A consumer that is behind by an eighth of the ring's buffers (but at least four arrivals) stops its receive
+    /// until it has taken half of them; then the socket's own buffer fills, and the peer waits. Two limits hold that:
+    /// the kernel itself ends a receive after as many bytes as fit into so many buffers (since Linux 6.17), for it
+    /// cannot be cancelled while data keeps coming; and a cancellation stops one with many small arrivals. So one
+    /// connection holds at most about twice that.
     pub fn receive(&self, socket: &RingSocket) -> Receive {
         let core = self.core().clone();
         if socket.is_closing() {
@@ -196,8 +198,9 @@ impl Ring {
 }
 
 impl Receive {
-    /// The next bytes to have arrived: as many as one completion brought. `None`: the peer has ended its stream. Take what is a part of
-    /// a request out of the buffer at once, and drop it: the buffers are few, and shared by all connections.
+    /// The next bytes to have arrived: as many as one completion brought. `None`: the peer has ended its stream. Take
+    /// what is a part of a request out of the buffer at once, and drop it: the buffers are few, and shared by all
+    /// connections.
     ///
     /// # Errors
     /// The system's error, after what arrived before it; `ECANCELED` after the socket was closed on this side.

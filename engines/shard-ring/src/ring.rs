@@ -13,22 +13,26 @@ use std::{
 /// A shard's ring. Clones are the same ring; it belongs to the thread of its executor.
 ///
 /// # Slots
-/// Each operation has a slot that owns what the kernel uses (buffer and descriptor) until the completion, whatever becomes of the future. Of
-/// the operations that end by themselves (reads, writes, flushes) at most [`RingConfig::slots`] are with the kernel;
-/// more wait in line, first come first served: that is the back-pressure. Operations that may last (accept, poll, sleep, send, receive)
-/// take none of these slots: a socket has at most one send and one receive, a task awaits its own.
+/// Each operation has a slot that owns what the kernel uses (buffer and descriptor) until the completion, whatever
+/// becomes of the future. Of the operations that end by themselves (reads, writes, flushes) at most
+/// [`RingConfig::slots`] are with the kernel; more wait in line, first come first served: that is the back-pressure.
+/// Operations that may last (accept, poll, sleep, send, receive) take none of these slots: a socket has at most one
+/// send and one receive, a task awaits its own.
 ///
 /// # Turns
-/// Operations are pushed when they are made. A pump task enters the kernel once for all that a turn's tasks pushed. It sleeps only
-/// after an enter that brought no completion: on the ring's eventfd while anything is in flight, on a plain waker else.
+/// Operations are pushed when they are made. A pump task enters the kernel once for all that a turn's tasks pushed. It
+/// sleeps only after an enter that brought no completion: on the ring's eventfd while anything is in flight, on a plain
+/// waker else.
 ///
 /// # Lost wake-ups
-/// glommio can park with runnable tasks (glommio/glommio#53). So a heartbeat ticks every [`RingConfig::heartbeat`] while anything is in
-/// flight, and stops when nothing is. A *rescue* is counted when glommio's reactor fires a tick at a moment when the pump was woken more
-/// than a tenth of the heartbeat ago and has not run since: the reactor looks at its timers only between runs of the tasks, so the
-/// executor must have slept on a runnable pump (or a task kept the core beyond the preempt timer of 100 ms, which is a stall as well).
-/// The preempt timer is left at 100 ms, where such a park was never seen. A tick also has a sleeping pump enter once, with the signal off, so that
-/// a signal that the kernel lost costs a heartbeat and not the connection; what that finds is counted as *unsignalled*.
+/// glommio can park with runnable tasks (glommio/glommio#53). So a heartbeat ticks every [`RingConfig::heartbeat`]
+/// while anything is in flight, up to eight times more slowly while nothing happens, and stops when nothing is in
+/// flight. A *rescue* is counted when glommio's reactor fires a tick at a moment when the pump was woken more than a
+/// tenth of the heartbeat ago and has not run since: the reactor looks at its timers only between runs of the tasks, so
+/// the executor must have slept on a runnable pump (or a task kept the core beyond the preempt timer of 100 ms, which
+/// is a stall as well). The preempt timer is left at 100 ms, where such a park was never seen. A tick also has a
+/// sleeping pump enter once, with the signal off, so that a signal that the kernel lost costs a heartbeat and not the
+/// connection; what that finds is counted as *unsignalled*.
 #[derive(Clone)]
 pub struct Ring(Rc<Core>);
 
@@ -51,7 +55,8 @@ pub struct RingConfig {
     pub provided_buffer_bytes: u32,
     /// The cores of the ring's kernel workers (buffered writes, flushes); empty: where the shard's thread may run.
     pub worker_cpus: Vec<usize>,
-    /// How often the heartbeat ticks while anything is in flight.
+    /// How often the heartbeat ticks while anything happens; up to eight times more slowly while what is in flight only
+    /// waits.
     pub heartbeat: Duration,
 }
 
@@ -73,7 +78,7 @@ impl Ring {
     pub(crate) fn start(config: &RingConfig) -> io::Result<(Self, RingTasks)> {
         let core = Core::new(config)?;
         let pump = glommio::spawn_local(pump::run(core.clone()));
-        let hearts = [0, 1].map(|heart| glommio::spawn_local(pump::heart(core.clone(), config.heartbeat * heart)));
+        let hearts = [0, 1].map(|heart| glommio::spawn_local(pump::heart(core.clone(), heart)));
         Ok((Self(core), RingTasks { pump, hearts }))
     }
 
@@ -101,17 +106,18 @@ impl Ring {
         self.0.slots()
     }
 
-    /// Registers as many of the slab's blocks, from the first, as the limit of locked memory allows, and says how many: 0 is possible, and
-    /// only slower. A slab is registered once.
+    /// Registers as many of the slab's blocks, from the first, as the limit of locked memory allows, and says how many:
+    /// 0 is possible, and only slower. A slab is registered once.
     pub fn register_slab(&self, slab: &Slab) -> usize {
         self.0.register_slab(slab)
     }
 
-    /// Waits for events of poll(2) on a descriptor; resolves to the events that came. Keep the descriptor open meanwhile.
+    /// Waits for events of poll(2) on a descriptor; resolves to the events that came. Keep the descriptor open
+    /// meanwhile.
     ///
-    /// An eventfd is slow to await here: Linux 6.18 signals only the first of the completions that writes to eventfds cause on a ring which
-    /// itself signals an eventfd (such a signal may not nest and is put off, and that happens once), and the heartbeat finds the
-    /// others. [`doorbell()`](crate::doorbell()) is the fast way.
+    /// An eventfd is slow to await here: Linux 6.18 signals only the first of the completions that writes to eventfds
+    /// cause on a ring which itself signals an eventfd (such a signal may not nest and is put off, and that happens
+    /// once), and the heartbeat finds the others. [`doorbell()`](crate::doorbell()) is the fast way.
     pub fn poll(&self, descriptor: &impl AsFd, events: u32) -> Op<u32> {
         self.0.start(Prepared::poll(descriptor.as_fd().as_raw_fd(), events))
     }

@@ -1,7 +1,7 @@
 //! Page-aligned, append-only blocks in one mapping.
 //!
-//! A block only grows: bytes below `filled` never change until its last handle is gone. So the kernel and readers may hold slices
-//! of it while more is appended behind them. `unsafe` lives here because the handles share one raw mapping.
+//! A block only grows: bytes below `filled` never change until its last handle is gone. So the kernel and readers may
+//! hold slices of it while more is appended behind them. `unsafe` lives here because the handles share one raw mapping.
 
 use crate::Event;
 use std::{
@@ -134,7 +134,8 @@ impl Drop for Mapping {
     }
 }
 
-/// A handle of an append-only block. Clones are the same block; the last one to go gives it back to the slab. No allocation.
+/// A handle of an append-only block. Clones are the same block; the last one to go gives it back to the slab. No
+/// allocation.
 pub struct Block {
     slab: Rc<Mapping>,
     index: u32,
@@ -165,15 +166,17 @@ impl Block {
         self.capacity() - self.filled()
     }
 
-    /// Appends `len` bytes that `fill` writes. Its slice shows what an earlier user of the block left there: write all of it.
+    /// Appends `len` bytes that `fill` writes. Its slice shows what an earlier user of the block left there: write all
+    /// of it.
     ///
     /// # Panics
-    /// If `len` is more than [`room`](Block::room), or somebody fills the block already: a read on the ring, or `fill` itself.
+    /// If `len` is more than [`room`](Block::room), or somebody fills the block already: a read on the ring, or `fill`
+    /// itself.
     pub fn append_with<T>(&self, len: usize, fill: impl FnOnce(&mut [u8]) -> T) -> T {
         let place = self.begin_fill(len);
         let _end = EndFill(self);
-        // SAFETY: the range lies in the mapping and is initialised (the kernel's zeros, or older bytes). Nobody reads behind `filled`,
-        // and `filling` keeps every other writer out until `_end` is dropped.
+        // SAFETY: the range lies in the mapping and is initialised (the kernel's zeros, or older bytes). Nobody reads
+        // behind `filled`, and `filling` keeps every other writer out until `_end` is dropped.
         let filled = fill(unsafe { std::slice::from_raw_parts_mut(place, len) });
         self.state().filled.set(self.filled() + len);
         filled
@@ -322,8 +325,8 @@ impl Slice {
 
 impl AsRef<[u8]> for Slice {
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: the range was below `filled` when the slice was made, `filled` never shrinks while a handle lives, and nobody
-        // writes below it.
+        // SAFETY: the range was below `filled` when the slice was made, `filled` never shrinks while a handle lives,
+        // and nobody writes below it.
         unsafe { std::slice::from_raw_parts(self.block.base().add(self.start), self.len()) }
     }
 }

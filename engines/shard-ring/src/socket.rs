@@ -26,8 +26,8 @@ use std::{
 /// Bytes of one sendfile(2) call: about 0.1 ms of copying page references, between two turns of the shard.
 const SENDFILE_BYTES_MAX: u64 = 512 << 10;
 
-/// A connected stream socket on the ring. Clones are the same socket. It has at most one receive and one writer at a time, because what two
-/// writers send would mix. The last clone to go closes it; [`Ring::close`] does so in order.
+/// A connected stream socket on the ring. Clones are the same socket. It has at most one receive and one writer at a
+/// time, because what two writers send would mix. The last clone to go closes it; [`Ring::close`] does so in order.
 #[derive(Clone)]
 pub struct RingSocket(Rc<Inner>);
 
@@ -126,8 +126,8 @@ impl Ring {
         })))
     }
 
-    /// Accepts one connection: hand it to [`adopt_socket`](Ring::adopt_socket). Dropping the future cancels it; a connection that it
-    /// had accepted by then is closed.
+    /// Accepts one connection: hand it to [`adopt_socket`](Ring::adopt_socket). Dropping the future cancels it; a
+    /// connection that it had accepted by then is closed.
     pub fn accept(&self, listener: &Rc<TcpListener>) -> Op<OwnedFd> {
         self.core().start(Prepared::accept(listener))
     }
@@ -207,14 +207,14 @@ impl Ring {
         op.await.map(drop)
     }
 
-    /// Sends a range of a file by sendfile(2): the pages go by reference, and **stay referenced until the peer has read them**, long after
-    /// this resolves; the file's bytes there must not change as long. At most 512 KiB a call, with other tasks in between; waits
-    /// until the socket can be written. Pages that are not in the page cache are read in the call, and block the shard: send those another way.
-    /// Resolves to the bytes sent: all of the range.
+    /// Sends a range of a file by sendfile(2): the pages go by reference, and **stay referenced until the peer has read
+    /// them**, long after this resolves; the file's bytes there must not change as long. At most 512 KiB a call, with
+    /// other tasks in between; waits until the socket can be written. Pages that are not in the page cache are read in
+    /// the call, and block the shard: send those another way. Resolves to the bytes sent: all of the range.
     ///
     /// # Errors
-    /// The system's; `UnexpectedEof` if the file ends before the range; `ResourceBusy` as for [`send`](Ring::send). Some of the bytes may
-    /// be sent then.
+    /// The system's; `UnexpectedEof` if the file ends before the range; `ResourceBusy` as for [`send`](Ring::send).
+    /// Some of the bytes may be sent then.
     pub async fn sendfile(&self, socket: &RingSocket, file: &File, range: Range<u64>) -> io::Result<u64> {
         socket.may_write()?;
         socket.set_writing(true);
@@ -243,8 +243,8 @@ impl Ring {
         Ok(range.end - range.start)
     }
 
-    /// Closes in order: cancels what is in flight on the socket, awaits that, and closes it, so that the peer sees the end of the stream. What
-    /// was sent before still reaches the peer. Other handles of the socket fail from now on.
+    /// Closes in order: cancels what is in flight on the socket, awaits that, and closes it, so that the peer sees the
+    /// end of the stream. What was sent before still reaches the peer. Other handles of the socket fail from now on.
     pub async fn close(&self, socket: RingSocket) {
         socket.0.closing.set(true);
         self.core().end_starved(Some(&socket));

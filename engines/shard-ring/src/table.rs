@@ -45,8 +45,8 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Whether it takes one of the slots. The others are bounded by their sockets and tasks, and may last: if they took slots, a
-    /// thousand quiet connections would stop the shard's writes.
+    /// Whether it takes one of the slots. The others are bounded by their sockets and tasks, and may last: if they took
+    /// slots, a thousand quiet connections would stop the shard's writes.
     pub(crate) fn takes_slot(&self) -> bool {
         matches!(self, Kind::Finite | Kind::Read)
     }
@@ -80,7 +80,8 @@ pub(crate) struct Record {
     waiting: Option<Submission>,
 }
 
-/// What a record let go of. Dropped by the caller, when the table is no longer borrowed: the drop of a file or a socket uses the ring.
+/// What a record let go of. Dropped by the caller, when the table is no longer borrowed: the drop of a file or a socket
+/// uses the ring.
 pub(crate) struct Released {
     pub(crate) held: Held,
     pub(crate) target: Target,
@@ -104,8 +105,8 @@ impl Id {
     }
 }
 
-/// Records grow to the most operations that were ever outstanding, and are reused. Of those that take a slot at most `slots_max`
-/// are with the kernel; the rest wait in line.
+/// Records grow to the most operations that were ever outstanding, and are reused. Of those that take a slot at most
+/// `slots_max` are with the kernel; the rest wait in line.
 pub(crate) struct Table {
     records: Vec<Record>,
     free: Vec<u32>,

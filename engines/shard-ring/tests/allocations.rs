@@ -16,7 +16,8 @@ thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
 }
 
-// SAFETY: everything is the system allocator's; the counter is a thread-local without a destructor, and allocates nothing.
+// SAFETY: everything is the system allocator's; the counter is a thread-local without a destructor, and allocates
+// nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
@@ -37,8 +38,9 @@ const ROUNDS: u64 = 2_000;
 
 /// Runs `round` until everything has grown to its size, then counts what it allocates.
 ///
-/// A sleep of the executor costs glommio about a dozen allocations, and a heartbeat a few; they come by the millisecond, not by the operation.
-/// A task that always yields keeps the executor from sleeping; what is left is one turn of glommio's reactor every 100 ms.
+/// A sleep of the executor costs glommio about a dozen allocations, and a heartbeat a few; they come by the
+/// millisecond, not by the operation. A task that always yields keeps the executor from sleeping; what is left is one
+/// turn of glommio's reactor every 100 ms.
 async fn count(ring: &Ring, mut round: impl AsyncFnMut(u64)) {
     let done = Rc::new(Cell::new(false));
     let also_done = done.clone();

@@ -1,4 +1,5 @@
-//! Closing cancels what is armed, awaits it, and only then closes: the peer sees all that was sent, and then the end of the stream.
+//! Closing cancels what is armed, awaits it, and only then closes: the peer sees all that was sent, and then the end of
+//! the stream.
 #![cfg(not(loom))]
 
 use shard_ring::block_on;

@@ -1,4 +1,5 @@
-//! A dropped future frees nothing that the kernel uses: its slot owns the buffer until the completion, and then comes back.
+//! A dropped future frees nothing that the kernel uses: its slot owns the buffer until the completion, and then comes
+//! back.
 #![cfg(not(loom))]
 
 use shard_ring::{ExecutorConfig, RingConfig, Slab, Sync, block_on, sleep, yield_now};
@@ -70,7 +71,8 @@ fn what_may_never_end_is_cancelled_by_the_drop() {
         drop(ring.accept(&listener));
         drop(ring.poll(&listener, 1));
         futures_lite::future::poll_once(sleep(Duration::from_secs(3_600))).await;
-        // Six entries: three operations and their cancellations. All completions come without a connection ever being made.
+        // Six entries: three operations and their cancellations. All completions come without a connection ever being
+        // made.
         while ring.counters().completions.get() < 6 {
             yield_now().await;
         }

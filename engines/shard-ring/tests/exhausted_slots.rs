@@ -1,4 +1,5 @@
-//! More operations than slots: they wait in line, first come first served. More than the submission queue holds: the same.
+//! More operations than slots: they wait in line, first come first served. More than the submission queue holds: the
+//! same.
 #![cfg(not(loom))]
 
 use shard_ring::{ExecutorConfig, RingConfig, Slab, Sync, block_on, spawn_local};

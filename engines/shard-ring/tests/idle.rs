@@ -1,4 +1,5 @@
-//! An idle shard does nothing: without anything in flight it never enters the kernel; with an armed receive only the heartbeat looks.
+//! An idle shard does nothing: without anything in flight it never enters the kernel; with an armed receive only the
+//! heartbeat looks.
 #![cfg(not(loom))]
 
 use shard_ring::{Ring, block_on};

@@ -14,7 +14,8 @@ use shard_ring::Latch;
 
 struct Model {
     latch: Latch,
-    /// Stands for the eventfd: remembers a wake-up that comes before the sleep. Loom reports a sleeper that nobody wakes as a deadlock.
+    /// Stands for the eventfd: remembers a wake-up that comes before the sleep. Loom reports a sleeper that nobody
+    /// wakes as a deadlock.
     signal: Notify,
     published: AtomicUsize,
     delivered: AtomicUsize,

@@ -1,5 +1,5 @@
-//! A signal that the kernel loses costs a heartbeat, not the operation. Linux 6.18 loses those of completions that come from writes to an
-//! eventfd, all but the first; on a kernel that loses none this test passes too.
+//! A signal that the kernel loses costs a heartbeat, not the operation. Linux 6.18 loses those of completions that come
+//! from writes to an eventfd, all but the first; on a kernel that loses none this test passes too.
 #![cfg(not(loom))]
 
 use rustix::event::{EventfdFlags, eventfd};

@@ -1,4 +1,5 @@
-//! Provided buffers come back, a receive that found none goes on when one does, and a connection that is not read cannot take them all.
+//! Provided buffers come back, a receive that found none goes on when one does, and a connection that is not read
+//! cannot take them all.
 #![cfg(not(loom))]
 
 use shard_ring::{ExecutorConfig, RingConfig, RingSocket, block_on, yield_now};

@@ -1,5 +1,5 @@
-//! Small requests and answers on one connection, each waiting for the one before: the pattern that a lost wake-up stalls for ever.
-//! 100,000 round trips by default, a million with `HIGHWATER_LONG=1`.
+//! Small requests and answers on one connection, each waiting for the one before: the pattern that a lost wake-up
+//! stalls for ever. 100,000 round trips by default, a million with `HIGHWATER_LONG=1`.
 #![cfg(not(loom))]
 
 use shard_ring::block_on;

@@ -1,5 +1,5 @@
-//! An echo server and the fastest client that we can write, each a plain loop on a bare ring without a runtime: what the shard's ring
-//! is measured against, and with.
+//! An echo server and the fastest client that we can write, each a plain loop on a bare ring without a runtime: what
+//! the shard's ring is measured against, and with.
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use std::{
@@ -57,7 +57,8 @@ impl Bare {
     }
 
     fn give_back(&mut self, buffer: u16) {
-        // SAFETY: the index is masked to the queue, the buffer number comes from it; the tail stands in the first entry.
+        // SAFETY: the index is masked to the queue, the buffer number comes from it; the tail stands in the first
+        // entry.
         unsafe {
             let entry = &mut *self.queue.add(usize::from(self.tail & (self.entries - 1)));
             entry.set_addr(self.memory.add(usize::from(buffer) * self.each) as u64);
