@@ -70,7 +70,7 @@ fn on_the_disk() {
         log.fill_segments(2);
         let next = log.next(2, 3000);
         let (path, position) = log.tail();
-        write_at(&path, position, &next[..next.len() - 1]);
+        write_at(&path, position, &next[..next.len() - 1000]);
         let count = log.batches.len();
         goes_on_after(&mut log, count, true);
         log.set_watermark(Offset(0), log.end());
