@@ -59,8 +59,8 @@ counters! {
     receives_armed,
     /// Multishot receives that ended because no provided buffer was left (`ENOBUFS`).
     buffer_waits,
-    /// System calls made by this crate on the shard: enters, eventfd reads, sendfile, registrations, doorbells. Those
-    /// of glommio (about three a sleep) are not in here; nor is closing a descriptor.
+    /// System calls made by this crate on the shard: enters, eventfd reads, sendfile, registrations, socket options.
+    /// Those of glommio (about nine a sleep) are not in here, nor is closing a descriptor; bells are rung by other threads.
     system_calls,
 }
 

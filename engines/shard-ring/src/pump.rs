@@ -114,6 +114,7 @@ pub(crate) async fn run(core: Rc<Core>) {
     let Ok(signal) = PollableFd::new(Borrowed(core.signal.clone())) else {
         unreachable!("glommio only notes the descriptor")
     };
+    let _abort = AbortOnPanic;
     let mut readiness = PollState::default();
     let pump = &core.pump;
     let mut state = Signal { came: false, may_be_set: false, inline: false };
@@ -184,6 +185,17 @@ pub(crate) async fn run(core: Rc<Core>) {
             pump.happened();
             state.may_be_set = true;
             core.signalled.notify_all();
+        }
+    }
+}
+
+/// A panic in the pump would free buffers that the kernel still uses, with nobody left to await it: the process ends instead.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
         }
     }
 }

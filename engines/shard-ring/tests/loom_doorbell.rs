@@ -55,7 +55,10 @@ impl Model {
 
 #[test]
 fn all_work_of_two_ringers_is_seen() {
-    loom::model(|| {
+    // Three threads: without the bound the model takes half a minute, and passes too.
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
         let model = Model::new();
         let ringers: Vec<_> = (0..2)
             .map(|_| {
