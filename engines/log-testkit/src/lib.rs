@@ -13,7 +13,7 @@
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
-//! | `HIGHWATER_CASES` | sequences of the model test | 48 |
+//! | `HIGHWATER_CASES` | sequences of the model test | 48 an engine, 16 where several run each |
 //! | `HIGHWATER_KILLS` | kills of the kill test | 5 |
 //! | `HIGHWATER_SEED` | first seed of both; a failure prints the one that repeats it | fixed |
 //! | `HIGHWATER_TEST_DIR` | where the logs lie | `target/tmp` |

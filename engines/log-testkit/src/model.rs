@@ -22,6 +22,9 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 /// Sequences an engine in the short form.
 const CASES_DEFAULT: u64 = 48;
 
+/// Sequences in the short form where several engines carry out each of them.
+const CASES_TOGETHER_DEFAULT: u64 = 16;
+
 /// Steps of making a failing sequence smaller; each runs it once.
 const SHRINK_STEPS_MAX: u32 = 400;
 
@@ -35,9 +38,9 @@ pub fn first_seed() -> u64 {
     given.map_or(20_251_111, |seed| seed.parse().expect("HIGHWATER_SEED is a number"))
 }
 
-fn cases() -> u64 {
+fn cases(default: u64) -> u64 {
     let given = std::env::var("HIGHWATER_CASES").ok();
-    given.map_or(CASES_DEFAULT, |cases| cases.parse().expect("HIGHWATER_CASES is a number"))
+    given.map_or(default, |cases| cases.parse().expect("HIGHWATER_CASES is a number"))
 }
 
 /// Runs `HIGHWATER_CASES` random sequences, each from an empty directory; at every close and crash the next runner takes over the
@@ -50,13 +53,14 @@ pub fn random_operations(runners: &[Runner]) {
     if runners.is_empty() {
         return;
     }
-    each_case(|case| run::relay(case, &runners, true).map(|_| ()), SHRINK_STEPS_MAX);
+    let default = if runners.len() > 1 { CASES_TOGETHER_DEFAULT } else { CASES_DEFAULT };
+    each_case(cases(default), SHRINK_STEPS_MAX, |case| run::relay(case, &runners, true).map(|_| ()));
 }
 
 /// As [`random_operations`], for tests of the tests: returns the first thing that went wrong, as it was found, or nothing.
 #[must_use]
 pub fn first_failure(runner: Runner) -> Option<String> {
-    let search = || each_case(|case| run::relay(case, &[runner], true).map(|_| ()), 0);
+    let search = || each_case(cases(CASES_DEFAULT), 0, |case| run::relay(case, &[runner], true).map(|_| ()));
     let complaint = std::panic::catch_unwind(search).err()?;
     Some(complaint.downcast_ref::<String>().cloned().unwrap_or_default())
 }
@@ -95,13 +99,13 @@ pub fn same_operations_same_log(runners: &[Runner]) {
         }
         Ok(())
     };
-    each_case(compare, SHRINK_STEPS_MAX);
+    each_case(cases(CASES_TOGETHER_DEFAULT), SHRINK_STEPS_MAX, compare);
 }
 
 /// Each case has a seed of its own, so that one of thousands is repeated by itself.
-fn each_case(run: impl Fn(&Case) -> Result<(), String>, shrink_steps_max: u32) {
+fn each_case(cases: u64, shrink_steps_max: u32, run: impl Fn(&Case) -> Result<(), String>) {
     let first = first_seed();
-    for seed in first..first + cases() {
+    for seed in first..first + cases {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let config =
