@@ -167,6 +167,28 @@ fn a_reader_that_holds_everything_it_read_starves_no_append() {
 }
 
 #[test]
+fn without_any_flush_by_the_core_finished_segments_become_durable_and_can_be_given_up() {
+    let dir = directory();
+    let config = EngineConfig { durable: false, ..config(dir.path()) };
+    in_shard(|ring| async move {
+        let (engine, mut pen) = start(&ring, config).await;
+        for _ in 0..60 {
+            pen.append(&engine, &[shape(1, 60_000)]).await;
+            pen.commit(&engine, Level::Placed).await;
+        }
+        let finished = pen.batches[40].end;
+        while engine.marks(LOG).durable < finished {
+            shard_ring::yield_now().await;
+        }
+        assert_eq!(engine.counters().flushes.get(), 0, "sealing is the helper's");
+        let start = engine.trim(LOG, finished).await.unwrap();
+        assert!(start.0 > 0 && start <= finished, "{start}");
+        pen.check(&engine).await;
+        engine.close().await.unwrap();
+    });
+}
+
+#[test]
 fn the_attestation_says_what_is_so() {
     let dir = directory();
     let config = config(dir.path());
