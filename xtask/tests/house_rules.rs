@@ -88,7 +88,17 @@ fn the_runtime_is_named_in_one_place() {
 }
 
 /// Files in which the hardware is touched. Everything else is safe Rust; a new line here wants a reason in review.
-const UNSAFE_FILES: &[&str] = &[];
+const UNSAFE_FILES: &[&str] = &[
+    "broker/src/intake/frames.rs",
+    "engines/log-direct/src/availability.rs",
+    "engines/log-mmap/src/mapping.rs",
+    "engines/log-pagecache/src/residency.rs",
+    "engines/log-testkit/src/allocations.rs",
+    "engines/shard-ring/src/kernel.rs",
+    "engines/shard-ring/src/provided.rs",
+    "engines/shard-ring/src/slab.rs",
+    "harness/src/load/ring.rs",
+];
 
 #[test]
 fn unsafe_stands_in_named_files() {
