@@ -79,6 +79,7 @@ pub struct Header {
 
 impl Header {
     /// Reads the fields without judging them.
+    #[inline]
     pub(crate) fn read(bytes: &[u8; HEADER_BYTES]) -> Self {
         Self {
             base_offset: i64::from_be_bytes(field(bytes, 0)),
@@ -116,6 +117,7 @@ impl Header {
 
     /// Checks what a header alone can show. Which offset and epoch are right is the log's affair, so base offset and leader
     /// epoch are checked by nobody here.
+    #[inline]
     pub(crate) fn check(&self) -> Result<(), FormatError> {
         if self.batch_length < BATCH_LENGTH_MIN {
             return Err(FormatError::Length(self.batch_length));
@@ -134,6 +136,7 @@ impl Header {
 
     /// Bytes of the whole batch, header first. A negative length field counts as zero.
     #[must_use]
+    #[inline]
     pub fn total_bytes(&self) -> u64 {
         LENGTH_END as u64 + u64::try_from(self.batch_length).unwrap_or(0)
     }
@@ -141,18 +144,21 @@ impl Header {
     /// The base offset as an [`Offset`]; negative ones do not exist in a log and become `None`, and so does one whose last record
     /// would lie beyond the largest offset.
     #[must_use]
+    #[inline]
     pub fn offset(&self) -> Option<Offset> {
         self.base_offset.checked_add(i64::from(self.records)).and(u64::try_from(self.base_offset).ok()).map(Offset)
     }
 
     /// The leader epoch as an [`Epoch`]; negative ones (a producer's, before the log has assigned one) become `None`.
     #[must_use]
+    #[inline]
     pub fn epoch(&self) -> Option<Epoch> {
         u32::try_from(self.leader_epoch).ok().map(Epoch)
     }
 
     /// How the records are compressed.
     #[must_use]
+    #[inline]
     pub fn compression(&self) -> Compression {
         match self.attributes & 7 {
             0 => Compression::None,
@@ -164,6 +170,7 @@ impl Header {
     }
 }
 
+#[inline]
 fn field<const N: usize>(bytes: &[u8; HEADER_BYTES], at: usize) -> [u8; N] {
     let mut out = [0; N];
     out.copy_from_slice(&bytes[at..at + N]);
@@ -176,6 +183,7 @@ fn field<const N: usize>(bytes: &[u8; HEADER_BYTES], at: usize) -> [u8; N] {
 ///
 /// # Errors
 /// [`FormatError::Length`], `Magic`, `Attributes` or `Records`.
+#[inline]
 pub fn peek(bytes: &[u8]) -> Result<Option<Header>, FormatError> {
     let Some(first) = bytes.first_chunk::<HEADER_BYTES>() else {
         return Ok(None);
