@@ -62,6 +62,24 @@ pub(crate) struct Consumers {
     pub(crate) refused: Cell<u64>,
     pub(crate) trimmed: Cell<u64>,
     pub(crate) failed: Cell<u64>,
+    /// Consumers that are being read for or sent to now.
+    pub(crate) busy: Cell<u32>,
+}
+
+/// Counts a consumer among the busy ones while it lives.
+struct Busy<'a>(&'a Cell<u32>);
+
+impl<'a> Busy<'a> {
+    fn begin(count: &'a Cell<u32>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
 }
 
 fn count(count: &Cell<u64>) {
@@ -166,9 +184,11 @@ impl<E: LogEngine> Core<E> {
                 continue;
             }
             let read = Read { from, until, bytes_max: self.config.read_bytes_max, kind: request.kind };
+            let busy = Busy::begin(&self.consumers.busy);
             match self.engine.read(partition.log, read).await {
                 Ok(chunk) if chunk.pieces.is_empty() => {
                     // `from` lies within a batch that reaches beyond the commit point.
+                    drop(busy);
                     if self.phase.get() >= Phase::Consumers {
                         return;
                     }
@@ -182,6 +202,7 @@ impl<E: LogEngine> Core<E> {
                     }
                     self.live.sent_bytes.add(bytes);
                     from = next;
+                    drop(busy);
                     yield_now().await;
                 }
                 Err(ReadError::OutOfRange { start, .. }) if from < start => {

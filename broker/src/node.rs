@@ -60,7 +60,7 @@ pub struct NodeConfig {
     pub retention_bytes: Option<u64>,
     /// Bytes between a producer and a shard; a power of two of at least 64 KiB.
     pub intake_bytes: usize,
-    /// How long a shard without work looks at its intake before it sleeps.
+    /// How long a shard without anything to look after looks at its intake before it sleeps: a wake-up saved for processor time spent.
     pub intake_poll: Duration,
     /// Consumer connections of a shard; more are closed at once.
     pub consumers_max: u32,
@@ -89,7 +89,7 @@ impl NodeConfig {
             tail_cache_bytes: 64 << 20,
             retention_bytes: None,
             intake_bytes: 8 << 20,
-            intake_poll: Duration::from_micros(20),
+            intake_poll: Duration::ZERO,
             consumers_max: 64,
             read_bytes_max: 1 << 20,
         }

@@ -58,8 +58,14 @@ pub fn channel(bytes: usize) -> (Producer, Intake, AckSender) {
     let (bell, doorbell) = wake::doorbell();
     let (writer, reader, gauge) = frames::ring(bytes);
     let (ack_writer, ack_reader) = acks::ring(ACKS_MAX);
-    let producer =
-        Producer { frames: writer, acks: ack_reader, bell: bell.clone(), gauge: gauge.clone(), hidden_frames: 0 };
+    let producer = Producer {
+        frames: writer,
+        acks: ack_reader,
+        bell: bell.clone(),
+        gauge: gauge.clone(),
+        hidden_frames: 0,
+        wakes: 0,
+    };
     let intake = Intake { frames: reader, doorbell, bell, gauge };
     (producer, intake, AckSender { ring: ack_writer, waiting: VecDeque::new(), sent: 0 })
 }
@@ -71,6 +77,7 @@ pub struct Producer {
     bell: Bell,
     gauge: Gauge,
     hidden_frames: u32,
+    wakes: u64,
 }
 
 impl Producer {
@@ -108,7 +115,7 @@ impl Producer {
     pub fn flush(&mut self) {
         self.hidden_frames = 0;
         if self.frames.show() {
-            self.bell.ring();
+            self.wakes += u64::from(self.bell.ring());
         }
     }
 
@@ -118,7 +125,7 @@ impl Producer {
     pub fn acks(&mut self, each: impl FnMut(Ack)) -> usize {
         let (arrived, shard_waits) = self.acks.drain(each);
         if shard_waits {
-            self.bell.ring();
+            self.wakes += u64::from(self.bell.ring());
         }
         arrived
     }
@@ -133,6 +140,12 @@ impl Producer {
     #[must_use]
     pub fn backlog_bytes(&self) -> u64 {
         self.gauge.backlog_bytes()
+    }
+
+    /// Times that the shard slept and was woken by a system call.
+    #[must_use]
+    pub fn wakes(&self) -> u64 {
+        self.wakes
     }
 }
 

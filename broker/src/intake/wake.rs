@@ -29,11 +29,13 @@ mod model {
     }
 
     impl Bell {
-        pub fn ring(&self) {
-            if self.0.latch.ring() {
+        pub fn ring(&self) -> bool {
+            let asleep = self.0.latch.ring();
+            if asleep {
                 *self.0.rung.lock().expect("no panic under the lock") += 1;
                 self.0.changed.notify_one();
             }
+            asleep
         }
     }
 

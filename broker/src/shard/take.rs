@@ -131,7 +131,7 @@ impl<E: LogEngine> Core<E> {
         if intake.look() {
             return true;
         }
-        let quiet = self.live.consumers.get() == 0 && self.groups.iter().all(super::commit::Group::is_clean);
+        let quiet = self.consumers.busy.get() == 0 && self.groups.iter().all(super::commit::Group::is_clean);
         if self.config.intake_poll.is_zero() || !quiet {
             return false;
         }
