@@ -224,6 +224,8 @@ impl Job {
     }
 
     fn trim(&self, start: Offset, segments: &[Offset]) -> Result<(), FileError> {
+        // Both slots: with only one of them left, an older start would make the segments given up look lost.
+        self.write_watermark(start)?;
         self.write_watermark(start)?;
         for &base in segments {
             self.files.unlink(&segment_path(&self.config.dir, base))?;

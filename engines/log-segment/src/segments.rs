@@ -206,6 +206,16 @@ impl<F> Segments<F> {
         self.segments.binary_search_by_key(&base, |segment| segment.base).ok()
     }
 
+    /// Bytes of log after `offset`, counted from the last known boundary at or before it: exact for a mark. With the durable mark,
+    /// what recovery takes to be at most `inflight_bytes_max` in a log that is written for durable acknowledgement.
+    #[must_use]
+    pub fn bytes_after(&self, offset: Offset) -> u64 {
+        let Some(segment) = self.holding(offset) else { return 0 };
+        let known = self.boundary_at_or_before(segment, offset);
+        let later = self.segments.iter().rev().take_while(|later| later.base > segment.base);
+        segment.bytes - known.position + later.map(Segment::bytes).sum::<u64>()
+    }
+
     /// The segment that holds `offset`; the active one for the log's end.
     #[must_use]
     pub fn holding(&self, offset: Offset) -> Option<&Segment<F>> {

@@ -59,6 +59,15 @@ fn config() -> LogConfig {
 }
 
 impl Model {
+    fn bytes_after(&self, boundary: Offset) -> u64 {
+        let after = |(base, log, boundaries): &(Offset, Vec<u8>, Vec<Boundary>)| {
+            let start = if *base >= boundary { Some(0) } else { None };
+            let inside = boundaries.iter().find(|known| known.offset == boundary).map(|known| known.position);
+            start.or(inside).map_or(0, |start| log.len() as u64 - start)
+        };
+        self.segments.iter().map(after).sum()
+    }
+
     /// What a read must return: the first boundary, and the last one that keeps the limits, or the end of the first batch.
     fn check(&self, segments: &Segments<()>, read: &Read) -> Option<Plan> {
         let planned = segments.plan(read);
@@ -140,8 +149,14 @@ fn run(steps: &[Step]) {
                 assert_eq!((*base, at), (segments.active().base(), *boundaries.last().expect("one at least")));
                 log.extend(bytes);
                 boundaries.push(Boundary { offset: segments.end(), position: log.len() as u64 });
+                if marked >= segments.start() {
+                    assert_eq!(segments.bytes_after(marked), model.bytes_after(marked));
+                }
             }
-            Step::Mark => marked = segments.mark().offset,
+            Step::Mark => {
+                marked = segments.mark().offset;
+                assert_eq!(segments.bytes_after(marked), 0);
+            }
             Step::Read { from, until, bytes_max } => {
                 let read = Read { from: share(from), until: share(until), bytes_max, kind: ReadKind::Scan };
                 model.check(&segments, &read);
