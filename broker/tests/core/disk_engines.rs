@@ -62,11 +62,12 @@ fn a_log_goes_from_engine_to_engine() {
                 }
                 EngineKind::Mmap => {
                     assert!(observed.mapped_bytes >= 1 << 20);
-                    assert_eq!(observed.direct_descriptors, 0);
+                    assert!(observed.direct_descriptors <= 1, "a segment may be in preparation");
                     assert!(report.sendfile_bytes > 0);
                 }
                 _ => {
-                    assert_eq!((observed.direct_descriptors, observed.mappings), (0, 0));
+                    assert!(observed.direct_descriptors <= 1, "a segment may be in preparation");
+                    assert_eq!(observed.mappings, 0);
                     assert_eq!(report.sendfile_bytes, report.stats.sent_bytes);
                 }
             }
