@@ -14,7 +14,7 @@ fn config() -> EngineConfig {
 /// A pen for an engine of `bytes_max`, filled until it is full.
 async fn full(bytes_max: u64) -> (Memory, Pen) {
     let engine = Memory::bounded(config(), bytes_max);
-    let recovery = engine.open(LOG).await.unwrap();
+    let recovery = engine.open(LOG).await.expect("it opens anything");
     let mut pen = Pen::new(1, LOG, recovery.epoch);
     loop {
         match pen.try_append(&engine, &[shape(1, 50_000)]) {

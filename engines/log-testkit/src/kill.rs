@@ -13,6 +13,7 @@ use crate::{
     EngineUnderTest, Needs, Numbers, applies, config, contents::read_all, directory, drawn_batch, in_shard,
     model::first_seed, payload::assigned, verified,
 };
+use futures_lite::future::poll_once;
 use log_api::{AppendError, EngineConfig, Level, LogEngine, LogId, Offset};
 use std::{
     cell::Cell,
@@ -24,6 +25,7 @@ use std::{
     path::{Path, PathBuf},
     pin::Pin,
     process::{Command, Stdio},
+    rc::Rc,
 };
 
 /// Set in the child: what it is to do.
@@ -32,8 +34,8 @@ const CHILD: &str = "HIGHWATER_KILL_CHILD";
 /// The logs that a child writes.
 const LOGS: [LogId; 2] = [LogId(0), LogId(7)];
 
-/// Commits that a child keeps in flight.
-const COMMITS_MAX: usize = 4;
+/// The most commits that a child keeps in flight.
+const COMMITS_MAX: u64 = 4;
 
 /// Acknowledgements that the parent waits for are fewer than this.
 const ACKNOWLEDGEMENTS_MAX: u64 = 250;
@@ -77,7 +79,10 @@ pub fn kill_nine<E: EngineUnderTest>(test: &str, readers: &[Reader]) {
         // Three in four are durable; killing in the middle of an open is as interesting as in the middle of a write.
         let level = if numbers.below(4) == 0 { Level::Placed } else { Level::Durable };
         let wait_for = if numbers.below(5) == 0 { 0 } else { numbers.below(ACKNOWLEDGEMENTS_MAX) };
-        let told = Told { dir: dir.path().to_path_buf(), seed, level };
+        // Killed in full swing, or in silence: nothing that the child does after an acknowledgement may be needed for it.
+        let quiet_after = if numbers.below(2) == 0 { wait_for } else { u64::MAX };
+        let commits_max = 1 + numbers.below(COMMITS_MAX);
+        let told = Told { dir: dir.path().to_path_buf(), seed, level, commits_max, quiet_after };
         let told_by_child = run_child(test, &told, wait_for);
         let context = || format!("kill {kill} of {kills} after {wait_for} acknowledgements ({level:?}) by {}", E::NAME);
         for (log, end) in told_by_child {
@@ -105,19 +110,24 @@ struct Told {
     dir: PathBuf,
     seed: u64,
     level: Level,
+    commits_max: u64,
+    /// Acknowledgements after which the child does nothing more.
+    quiet_after: u64,
 }
 
 impl Told {
     fn text(&self) -> String {
-        format!("{}:{}:{}", self.seed, u8::from(self.level == Level::Durable), self.dir.display())
+        let durable = u64::from(self.level == Level::Durable);
+        format!("{}:{durable}:{}:{}:{}", self.seed, self.commits_max, self.quiet_after, self.dir.display())
     }
 
     fn parse(text: &str) -> Self {
-        let mut parts = text.splitn(3, ':');
-        let mut part = || parts.next().expect("three parts");
-        let seed = part().parse().expect("a seed");
-        let level = if part() == "1" { Level::Durable } else { Level::Placed };
-        Self { dir: PathBuf::from(part()), seed, level }
+        let parts: Vec<&str> = text.splitn(5, ':').collect();
+        let [seed, durable, commits_max, quiet_after, dir] = parts[..] else { panic!("five parts, not {text}") };
+        let number = |text: &str| text.parse::<u64>().expect("a number");
+        let level = if number(durable) == 1 { Level::Durable } else { Level::Placed };
+        let (seed, commits_max, quiet_after) = (number(seed), number(commits_max), number(quiet_after));
+        Self { dir: PathBuf::from(dir), seed, level, commits_max, quiet_after }
     }
 }
 
@@ -157,16 +167,17 @@ type Running = Pin<Box<dyn Future<Output = bool>>>;
 /// Appends and commits until it is killed.
 fn child<E: EngineUnderTest>(told: &Told) {
     let config = engine_config(&told.dir);
-    let (seed, level) = (told.seed, told.level);
+    let Told { seed, level, commits_max, quiet_after, .. } = *told;
     in_shard(move |ring| async move {
-        let engine = std::rc::Rc::new(E::start(&ring, config).await.expect("the engine starts"));
+        let engine = Rc::new(E::start(&ring, config).await.expect("the engine starts"));
         for log in LOGS {
             engine.open(log).await.expect("the log opens");
         }
         let pipe = File::from(std::io::stdin().as_fd().try_clone_to_owned().expect("descriptor 0 is the pipe"));
-        let pipe = std::rc::Rc::new(pipe);
+        let pipe = Rc::new(pipe);
         let mut running: VecDeque<Running> = VecDeque::new();
         let mut numbers = Numbers::new(seed ^ u64::from(std::process::id()));
+        let mut acknowledged = 0;
         for _ in 0..CHILD_COMMITS_MAX {
             let log = LOGS[numbers.below(2) as usize];
             for _ in 0..1 + numbers.below(4) {
@@ -174,29 +185,31 @@ fn child<E: EngineUnderTest>(told: &Told) {
             }
             let mut commit = commit::<E>(&engine, &pipe, log, level);
             // Begun at once, awaited when its turn comes.
-            match futures_lite::future::poll_once(&mut commit).await {
-                Some(heard) if !heard => return,
-                Some(_) => {}
-                None => running.push_back(commit),
+            let mut heard = poll_once(&mut commit).await;
+            if heard.is_none() {
+                running.push_back(commit);
             }
-            while running.len() >= COMMITS_MAX {
-                let oldest = running.pop_front().expect("not empty");
-                if !oldest.await {
-                    return;
+            loop {
+                match heard {
+                    Some(false) => return,
+                    Some(true) => acknowledged += 1,
+                    None => {}
                 }
+                if acknowledged == quiet_after {
+                    std::future::pending::<()>().await;
+                }
+                if (running.len() as u64) < commits_max {
+                    break;
+                }
+                heard = Some(running.pop_front().expect("not empty").await);
             }
         }
     });
 }
 
 /// A commit that acknowledges when it is done; `false` when nobody listens any more.
-fn commit<E: EngineUnderTest>(
-    engine: &std::rc::Rc<E::Engine>,
-    pipe: &std::rc::Rc<File>,
-    log: LogId,
-    level: Level,
-) -> Running {
-    let (engine, pipe) = (std::rc::Rc::clone(engine), std::rc::Rc::clone(pipe));
+fn commit<E: EngineUnderTest>(engine: &Rc<E::Engine>, pipe: &Rc<File>, log: LogId, level: Level) -> Running {
+    let (engine, pipe) = (Rc::clone(engine), Rc::clone(pipe));
     Box::pin(async move {
         let end = engine.marks(log).end;
         let group = engine.group(log);

@@ -129,10 +129,10 @@ async fn try_incarnation<E: EngineUnderTest>(ring: &shard_ring::Ring, session: &
     let engine = Rc::new(E::start(ring, config).await.map_err(|error| error.to_string())?);
     let mut shard = Shard { engine, begun: Vec::new(), held: Vec::new() };
     let capabilities = <E::Engine as LogEngine>::CAPABILITIES;
-    for nth in 0..LOGS.len() {
-        let recovery = shard.engine.open(LOGS[nth]).await.map_err(|error| format!("{}: {error}", LOGS[nth]))?;
+    for (nth, log) in LOGS.into_iter().enumerate() {
+        let recovery = shard.engine.open(log).await.map_err(|error| format!("{log}: {error}"))?;
         session.logs[nth].reopened(&recovery, capabilities.persistent, session.closed)?;
-        session.events.push(Event::Opened(LOGS[nth], recovery.marks.end));
+        session.events.push(Event::Opened(log, recovery.marks.end));
         if capabilities.readable {
             shard.read(session, nth, 0, u16::MAX, 64 << 10, ReadKind::Scan).await?;
         }
@@ -160,8 +160,8 @@ async fn try_incarnation<E: EngineUnderTest>(ring: &shard_ring::Ring, session: &
             }
             operation => shard.carry_out(session, operation, capabilities.readable).await?,
         }
-        for nth in 0..LOGS.len() {
-            session.logs[nth].observe(shard.engine.marks(LOGS[nth]), capabilities.readable)?;
+        for model in &mut session.logs {
+            model.observe(shard.engine.marks(model.log), capabilities.readable)?;
         }
         session.at += 1;
     }

@@ -1,7 +1,7 @@
 //! Each planted bug, and the test that must fail because of it.
 
 use crate::{bug, toy::Toy};
-use log_testkit::{conformance, model};
+use log_testkit::{conformance, kill, model};
 use std::panic::catch_unwind;
 
 log_testkit::under_test!(Sound: Toy<{ bug::NONE }>);
@@ -91,6 +91,16 @@ mod by_the_model {
 fn the_sound_toy_and_the_model_agree() {
     log_testkit::under_test!(Model: log_memory::Memory);
     model::same_operations_same_log(&[model::runner::<Model>(), model::runner::<Sound>()]);
+}
+
+/// A kill shows what a drop does not: the file is all that is left of an engine that acknowledged too early.
+#[test]
+fn an_early_acknowledgement_by_kill_nine() {
+    log_testkit::under_test!(Planted: Toy<{ bug::ACKNOWLEDGES_BEFORE_THE_WRITE }>);
+    fails("ACKNOWLEDGES_BEFORE_THE_WRITE", || {
+        const TEST: &str = concat!(module_path!(), "::an_early_acknowledgement_by_kill_nine");
+        kill::kill_nine::<Planted>(TEST, &[kill::reader::<Planted>()]);
+    });
 }
 
 #[test]

@@ -130,6 +130,7 @@ impl<const BUG: u8> Toy<BUG> {
                 // The last batch waits for the next commit.
                 let last = segment.batches.last().expect("a batch").bytes;
                 let kept = segment.buffer.split_off(segment.buffer.len() - last as usize);
+                self.unwritten.set(self.unwritten.get() - segment.buffer.len() as u64);
                 flush(segment, level).map_err(|what| CommitError::Poisoned { what })?;
                 segment.buffer = kept;
                 continue;
@@ -399,7 +400,10 @@ impl<const BUG: u8> LogEngine for Toy<BUG> {
 }
 
 /// The bug in which dropping a commit drops what it had taken.
-struct Undo<'a, const BUG: u8>(&'a [(Rc<RefCell<Log>>, Offset, Vec<Vec<u8>>)], Cell<bool>);
+struct Undo<'a, const BUG: u8>(&'a [Covered], Cell<bool>);
+
+/// A log, the end that a commit covers, and (for the bug) what each segment's buffer held.
+type Covered = (Rc<RefCell<Log>>, Offset, Vec<Vec<u8>>);
 
 impl<const BUG: u8> Drop for Undo<'_, BUG> {
     fn drop(&mut self) {
