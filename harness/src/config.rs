@@ -4,8 +4,8 @@
 use crate::child::job::{Sizes, send_path};
 use crate::cost::machine;
 use crate::profile::{did_you_mean, from_toml, parse_bytes, parse_quantity};
-use anyhow::{Context, anyhow};
-use broker::{CommitPolicy, Durability, EngineKind};
+use anyhow::Context;
+use broker::{CommitPolicy, ConfigError, Durability, EngineKind};
 use log_api::SendPath;
 use serde::{Deserialize, Deserializer, de};
 use std::{
@@ -22,7 +22,7 @@ pub struct Usage(pub String);
 impl Usage {
     /// A usage error that ends a command.
     pub fn from_error(error: impl fmt::Display) -> anyhow::Error {
-        anyhow!(Self(error.to_string()))
+        anyhow::Error::new(Self(error.to_string()))
     }
 }
 
@@ -253,31 +253,112 @@ fn list(cpus: &[usize]) -> String {
     cpus.iter().map(usize::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// Where each value was written, for messages.
-struct Origin<'a> {
-    file: Option<(&'a Path, &'a str)>,
-    command_line: &'a Options,
+/// The options of the command line over those of a file, and where each was written.
+struct Sources<'a> {
+    line: &'a Options,
+    file: &'a Options,
+    /// Path and text of the file.
+    text: Option<(&'a Path, &'a str)>,
 }
 
-impl Origin<'_> {
-    fn wrong(&self, key: &str, on_command_line: bool, found: impl fmt::Display, expected: impl fmt::Display) -> anyhow::Error {
-        let place = match self.file {
-            Some((path, text)) if !on_command_line => {
-                let is_key = |line: &&str| line.split('=').next().is_some_and(|word| word.trim() == key);
-                let line = text.lines().position(|line| is_key(&line)).map_or(String::new(), |line| format!(":{}", line + 1));
+/// One option as it was written.
+struct Written {
+    key: &'static str,
+    text: String,
+    on_command_line: bool,
+}
+
+impl Sources<'_> {
+    /// An option by its key, wherever it was written.
+    fn find(&self, key: &'static str, of: impl Fn(&Options) -> Option<&Text>) -> Option<Written> {
+        let written = |text: &Text, on_command_line| Written { key, text: text.0.clone(), on_command_line };
+        of(self.line).map(|text| written(text, true)).or_else(|| of(self.file).map(|text| written(text, false)))
+    }
+
+    fn wrong(&self, written: &Written, expected: impl fmt::Display) -> anyhow::Error {
+        let Written { key, text, .. } = written;
+        let place = match self.text {
+            Some((path, file)) if !written.on_command_line => {
+                let is_key = |line: &str| line.split('=').next().is_some_and(|word| word.trim() == *key);
+                let line = file.lines().position(is_key).map_or(String::new(), |line| format!(":{}", line + 1));
                 format!("{}{line}: {key}", path.display())
             }
             _ => format!("--{key}"),
         };
-        anyhow!(Usage(format!("{place} is {found}; expected {expected}")))
+        Usage::from_error(format!("{place} is {text:?}; expected {expected}"))
+    }
+
+    /// One of the broker's words.
+    fn word<T: FromStr<Err = ConfigError>>(&self, written: Option<Written>, default: T) -> anyhow::Result<T> {
+        let Some(written) = written else { return Ok(default) };
+        written.text.parse().map_err(|error: ConfigError| self.wrong(&written, error.expected))
+    }
+
+    fn engines(&self, written: Option<Written>) -> anyhow::Result<Vec<EngineKind>> {
+        let Some(written) = written else { return Ok(EngineKind::DISK.to_vec()) };
+        let mut engines = Vec::new();
+        for name in written.text.split(',').map(str::trim) {
+            let names = EngineKind::ALL.map(EngineKind::name);
+            let kind = name.parse().map_err(|_| {
+                let near = did_you_mean(name, names).map_or(String::new(), |near| format!(" (did you mean {near}?)"));
+                self.wrong(&written, format!("one or more of {}{near}", names.join(", ")))
+            })?;
+            if engines.contains(&kind) {
+                return Err(self.wrong(&written, "each engine once"));
+            }
+            engines.push(kind);
+        }
+        Ok(engines)
+    }
+
+    fn send(&self, written: Option<Written>) -> anyhow::Result<Option<SendPath>> {
+        let Some(written) = written else { return Ok(None) };
+        let names = SendPath::ALL.map(SendPath::name).join(" or ");
+        send_path(&written.text).map(Some).map_err(|_| self.wrong(&written, names))
+    }
+
+    fn whole(&self, written: Option<Written>, min: u64, max: u64) -> anyhow::Result<Option<u64>> {
+        let Some(written) = written else { return Ok(None) };
+        match written.text.parse() {
+            Ok(number) if (min..=max).contains(&number) => Ok(Some(number)),
+            _ => Err(self.wrong(&written, format!("a whole number from {min} to {max}"))),
+        }
+    }
+
+    fn positive(&self, written: Option<Written>) -> anyhow::Result<Option<f64>> {
+        let Some(written) = written else { return Ok(None) };
+        match positive(&written.text) {
+            Some(number) => Ok(Some(number)),
+            None => Err(self.wrong(&written, "a number above 0")),
+        }
+    }
+
+    fn peak(&self, written: Option<Written>) -> anyhow::Result<Peak> {
+        let Some(written) = written else { return Ok(Peak::Open) };
+        match (written.text.as_str(), positive(&written.text)) {
+            ("probe", _) => Ok(Peak::Probe),
+            (_, Some(number)) => Ok(Peak::Fixed(number)),
+            (_, None) => Err(self.wrong(&written, "messages a second above 0, as in 200k, or probe")),
+        }
+    }
+
+    fn bytes(&self, written: Option<Written>, fits: fn(u64) -> bool, expected: &str) -> anyhow::Result<Option<u64>> {
+        let Some(written) = written else { return Ok(None) };
+        match parse_bytes(&written.text) {
+            Ok(bytes) if fits(bytes) => Ok(Some(bytes)),
+            _ => Err(self.wrong(&written, expected)),
+        }
+    }
+
+    fn cores(&self, written: Option<Written>) -> anyhow::Result<Option<Vec<usize>>> {
+        let Some(written) = written else { return Ok(None) };
+        let parsed: Result<Vec<usize>, _> = written.text.split(',').map(|cpu| cpu.trim().parse()).collect();
+        parsed.map(Some).map_err(|_| self.wrong(&written, "numbers of cores, as in 0,1"))
     }
 }
 
-/// A value and whether it came from the command line.
-type Chosen = Option<(String, bool)>;
-
-fn choose(line: Option<&Text>, file: Option<&Text>) -> Chosen {
-    line.map(|text| (text.0.clone(), true)).or_else(|| file.map(|text| (text.0.clone(), false)))
+fn positive(text: &str) -> Option<f64> {
+    parse_quantity(text).ok().filter(|number| number.is_finite() && *number > 0.0)
 }
 
 impl RunConfig {
@@ -291,137 +372,62 @@ impl RunConfig {
                 .map_err(|error| Usage::from_error(format!("--config {}: {error}", path.display())))?,
             None => String::new(),
         };
-        let from_file: Options = toml::from_str(&text).map_err(|error| {
-            Usage::from_error(from_toml(&file.unwrap_or(Path::new("")).display().to_string(), &text, &error))
-        })?;
-        let origin = Origin { file: file.map(|path| (path, text.as_str())), command_line: options };
-        Self::checked(&origin, options, &from_file)
+        let name = file.unwrap_or(Path::new("")).display().to_string();
+        let from_file = toml::from_str(&text).map_err(|error| Usage::from_error(from_toml(&name, &text, &error)))?;
+        let text = file.map(|path| (path, text.as_str()));
+        Self::checked(&Sources { line: options, file: &from_file, text })
     }
 
-    fn checked(origin: &Origin<'_>, line: &Options, file: &Options) -> anyhow::Result<Self> {
-        macro_rules! chosen {
-            ($field:ident) => {
-                choose(line.$field.as_ref(), file.$field.as_ref())
+    fn checked(sources: &Sources<'_>) -> anyhow::Result<Self> {
+        macro_rules! find {
+            ($key:literal, $field:ident) => {
+                sources.find($key, |options| options.$field.as_ref())
             };
         }
-        debug_assert!(std::ptr::eq(origin.command_line, line));
-        let word = |key: &str, chosen: Chosen, default: &str| {
-            let (text, on_line) = chosen.unwrap_or_else(|| (default.to_owned(), true));
-            (key.to_owned(), text, on_line)
-        };
-        let parsed = |(key, text, on_line): (String, String, bool), parse: &dyn Fn(&str) -> Result<(), String>| {
-            parse(&text).map_err(|expected| origin.wrong(&key, on_line, format!("{text:?}"), expected))
-        };
-        let mut engines = Vec::new();
-        let default_engines = EngineKind::DISK.map(EngineKind::name).join(",");
-        let (key, text, on_line) = word("engine", chosen!(engine), &default_engines);
-        for name in text.split(',').map(str::trim) {
-            let kind: EngineKind = name.parse().map_err(|_| {
-                let names = EngineKind::ALL.map(EngineKind::name);
-                let near = did_you_mean(name, names).map_or(String::new(), |near| format!(" (did you mean {near}?)"));
-                origin.wrong(&key, on_line, format!("{name:?}"), format!("one or more of {}{near}", names.join(", ")))
-            })?;
-            if engines.contains(&kind) {
-                return Err(origin.wrong(&key, on_line, format!("{text:?}"), "each engine once"));
-            }
-            engines.push(kind);
-        }
-        let engines_named = chosen!(engine).is_some();
-        let mut durability = Durability::Durable;
-        parsed(word("durability", chosen!(durability), "durable"), &|text| {
-            text.parse::<Durability>().map(|_| ()).map_err(|error| error.expected)
-        })?;
-        if let Some((text, _)) = chosen!(durability) {
-            durability = text.parse()?;
-        }
-        let mut commit = CommitPolicy::Inflight(1);
-        parsed(word("commit", chosen!(commit), "inflight"), &|text| {
-            text.parse::<CommitPolicy>().map(|_| ()).map_err(|error| error.expected)
-        })?;
-        if let Some((text, _)) = chosen!(commit) {
-            commit = text.parse()?;
-        }
-        let send = match chosen!(send) {
-            Some((text, on_line)) => {
-                let names = SendPath::ALL.map(SendPath::name).join(" or ");
-                Some(send_path(&text).map_err(|_| origin.wrong("send", on_line, format!("{text:?}"), names))?)
-            }
-            None => None,
-        };
-        let whole = |key: &str, chosen: Chosen, min: u64, max: u64| match chosen {
-            Some((text, on_line)) => match text.parse::<u64>() {
-                Ok(number) if (min..=max).contains(&number) => Ok(Some(number)),
-                _ => Err(origin.wrong(key, on_line, text, format!("a whole number from {min} to {max}"))),
-            },
-            None => Ok(None),
-        };
-        let positive = |key: &str, chosen: Chosen| match chosen {
-            Some((text, on_line)) => match parse_quantity(&text) {
-                Ok(number) if number.is_finite() && number > 0.0 => Ok(Some(number)),
-                _ => Err(origin.wrong(key, on_line, text, "a number above 0")),
-            },
-            None => Ok(None),
-        };
-        let bytes = |key: &str, chosen: Chosen, fits: &dyn Fn(u64) -> bool, expected: &str| match chosen {
-            Some((text, on_line)) => match parse_bytes(&text) {
-                Ok(bytes) if fits(bytes) => Ok(Some(bytes)),
-                _ => Err(origin.wrong(key, on_line, text, expected)),
-            },
-            None => Ok(None),
-        };
-        let cores = |key: &str, chosen: Chosen| match chosen {
-            Some((text, on_line)) => {
-                let parsed: Result<Vec<usize>, _> = text.split(',').map(|cpu| cpu.trim().parse()).collect();
-                parsed.map(Some).map_err(|_| origin.wrong(key, on_line, format!("{text:?}"), "numbers of cores, as in 0,1"))
-            }
-            None => Ok(None),
-        };
-        let shards = whole("shards", chosen!(shards), 1, 1024)?.unwrap_or(1) as u32;
-        let (cpus, helper_cpus) = (cores("cpus", chosen!(cpus))?, cores("helper-cpus", chosen!(helper_cpus))?);
-        let allowed = machine::allowed_cpus();
-        let placement = Placement::new(cpus.as_deref(), helper_cpus.as_deref(), &allowed, shards);
-        let peak = match chosen!(peak) {
-            Some((text, _)) if text == "probe" => Peak::Probe,
-            Some((text, on_line)) => match parse_quantity(&text) {
-                Ok(number) if number.is_finite() && number > 0.0 => Peak::Fixed(number),
-                _ => {
-                    return Err(origin.wrong("peak", on_line, text, "messages a second above 0, as in 200k, or probe"));
-                }
-            },
-            None => Peak::Open,
-        };
-        let rate = positive("rate", chosen!(rate))?;
+        let shards = sources.whole(find!("shards", shards), 1, SHARDS_MAX)?.unwrap_or(1) as u32;
+        let cpus = sources.cores(find!("cpus", cpus))?;
+        let helper_cpus = sources.cores(find!("helper-cpus", helper_cpus))?;
+        let placement =
+            Placement::new(cpus.as_deref(), helper_cpus.as_deref(), &machine::allowed_cpus(), shards)
+                .map_err(|why| Usage::from_error(format!("--cpus: {why}")))?;
+        let peak = sources.peak(find!("peak", peak))?;
+        let rate = sources.positive(find!("rate", rate))?;
         if rate.is_some() && peak != Peak::Open {
             let both = "--rate and --peak exclude each other: one multiplies the profile's rates, the other sets its plateau";
             return Err(Usage::from_error(both));
         }
-        let mebibytes = |bytes: u64| bytes > 0 && bytes % (1 << 20) == 0;
-        let above = |min: u64| move |bytes: u64| bytes >= min;
+        let a_mebibyte = |bytes| bytes >= 1 << 20;
+        let of_mebibytes = |bytes: u64| bytes > 0 && bytes.is_multiple_of(1 << 20);
+        let a_ring = |bytes: u64| bytes.is_power_of_two() && bytes >= 64 << 10;
         let sizes = AskedSizes {
-            segment: bytes("segment-bytes", chosen!(segment_bytes), &mebibytes, "a multiple of 1MiB, as in 128MiB")?,
-            retention: bytes("retention-bytes", chosen!(retention_bytes), &above(1 << 20), "1MiB or more, as in 8GiB")?,
-            inflight: bytes("inflight-bytes", chosen!(inflight_bytes), &above(1 << 20), "1MiB or more")?,
-            index_interval: bytes("index-interval-bytes", chosen!(index_interval_bytes), &above(512), "512 or more")?,
-            tail_cache: bytes("tail-cache-bytes", chosen!(tail_cache_bytes), &above(1 << 20), "1MiB or more")?,
-            intake: bytes(
-                "intake-bytes",
-                chosen!(intake_bytes),
-                &|bytes| bytes.is_power_of_two() && bytes >= 64 << 10,
+            segment: sources.bytes(find!("segment-bytes", segment_bytes), of_mebibytes, "a multiple of 1MiB, as in 128MiB")?,
+            retention: sources.bytes(find!("retention-bytes", retention_bytes), a_mebibyte, "1MiB or more, as in 8GiB")?,
+            inflight: sources.bytes(find!("inflight-bytes", inflight_bytes), a_mebibyte, "1MiB or more")?,
+            index_interval: sources.bytes(
+                find!("index-interval-bytes", index_interval_bytes),
+                |bytes| bytes >= 512,
+                "512 or more",
+            )?,
+            tail_cache: sources.bytes(find!("tail-cache-bytes", tail_cache_bytes), a_mebibyte, "1MiB or more")?,
+            intake: sources.bytes(
+                find!("intake-bytes", intake_bytes),
+                a_ring,
                 "a power of two from 64KiB, as in 2MiB",
             )?,
         };
+        let Sources { line, file, .. } = sources;
         Ok(Self {
-            engines,
-            engines_named,
-            durability,
-            commit,
-            send,
+            engines: sources.engines(find!("engine", engine))?,
+            engines_named: line.engine.is_some() || file.engine.is_some(),
+            durability: sources.word(find!("durability", durability), Durability::Durable)?,
+            commit: sources.word(find!("commit", commit), CommitPolicy::Inflight(1))?,
+            send: sources.send(find!("send", send))?,
             shards,
-            placement: placement.map_err(|why| Usage::from_error(format!("--cpus: {why}")))?,
+            placement,
             peak,
             rate,
-            speed: positive("speed", chosen!(speed))?,
-            seed: whole("seed", chosen!(seed), 0, u64::MAX)?,
+            speed: sources.positive(find!("speed", speed))?,
+            seed: sources.whole(find!("seed", seed), 0, u64::MAX)?,
             dir: line.dir.clone().or_else(|| file.dir.clone()),
             out: line.out.clone().or_else(|| file.out.clone()),
             sizes,
@@ -432,6 +438,8 @@ impl RunConfig {
     }
 }
 
+/// Shards of one node.
+const SHARDS_MAX: u64 = broker::node::SHARDS_MAX as u64;
 /// Most bytes that an engine keeps when nothing else is said.
 const RETENTION_BYTES_DEFAULT: u64 = 8 << 30;
 /// Share of the free space that an engine may fill when nothing else is said.
@@ -478,4 +486,48 @@ pub fn results_root() -> anyhow::Result<PathBuf> {
         std::fs::read_to_string(dir.join("Cargo.toml")).is_ok_and(|text| text.contains("[workspace]"))
     };
     Ok(here.ancestors().find(is_root).unwrap_or(&here).join("results"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_core_is_the_generators_and_the_others_are_the_shards() {
+        let placed = |cpus: Option<&[usize]>, shards| Placement::new(cpus, None, &[0, 1, 2, 3], shards);
+        let two = placed(None, 2).unwrap();
+        assert_eq!((two.generator, two.shards, two.helpers), (Some(0), vec![1, 2], vec![0, 1, 2, 3]));
+        let named = placed(Some(&[3, 1]), 1).unwrap();
+        assert_eq!((named.generator, named.shards), (Some(3), vec![1]));
+        let alone = placed(Some(&[2]), 1).unwrap();
+        assert_eq!((alone.generator, alone.shards), (None, vec![]));
+        assert!(placed(Some(&[0, 7]), 1).unwrap_err().contains("core 7"));
+        assert!(placed(Some(&[1, 1]), 1).unwrap_err().contains("twice"));
+    }
+
+    #[test]
+    fn sizes_follow_from_what_the_disk_and_the_partitions_leave() {
+        let asked = AskedSizes::default();
+        let one = asked.resolve((None, None), 1, 1_100, 100 << 30);
+        assert_eq!((one.retention_bytes, one.segment_bytes, one.intake_bytes), (8 << 30, 128 << 20, 2 << 20));
+        let small = asked.resolve((None, None), 1, 1_100, 2 << 30);
+        assert_eq!((small.retention_bytes, small.segment_bytes), (512 << 20, 128 << 20));
+        let many = asked.resolve((None, None), 200, 1_100, 100 << 30);
+        assert_eq!(many.segment_bytes, 10 << 20, "a quarter of a log's share");
+        let large = asked.resolve((None, None), 1_000, 1 << 20, 4 << 30);
+        assert_eq!(large.segment_bytes, 2 << 20, "never smaller than two batches");
+        assert_eq!(large.intake_bytes, 8 << 20, "eight of the largest batches");
+        let own = AskedSizes { segment: Some(1 << 20), retention: Some(3 << 20), ..asked };
+        let own = own.resolve((Some(64 << 20), Some(1 << 30)), 1, 1_100, 100 << 30);
+        assert_eq!((own.segment_bytes, own.retention_bytes), (1 << 20, 3 << 20), "what was asked for stands over the profile");
+    }
+
+    #[test]
+    fn values_in_a_file_may_be_numbers_texts_or_lists() {
+        let text = "engine = [\"mmap\", \"null\"]\nrate = 1.5\nseed = 3\ncpus = [0, 1]\n";
+        let options: Options = toml::from_str(text).unwrap();
+        let text = |text: &Option<Text>| text.clone().unwrap().0;
+        assert_eq!(text(&options.engine), "mmap,null");
+        assert_eq!((text(&options.rate), text(&options.seed), text(&options.cpus)), ("1.5".into(), "3".into(), "0,1".into()));
+    }
 }

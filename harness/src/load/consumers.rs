@@ -20,6 +20,11 @@ const BUFFERS_BYTES: usize = 8 << 20;
 const BUFFER_BYTES_MIN: usize = 32 << 10;
 const BUFFER_BYTES_MAX: usize = 256 << 10;
 
+/// A receive that brought less than this came early: the next one waits [`GATHER_NS`], so that a busy log is received in pieces that
+/// are worth a system call. It adds at most this to the end-to-end time of messages that follow each other as closely.
+const GATHER_BYTES: usize = 16 << 10;
+const GATHER_NS: u64 = 20_000;
+
 /// What a consumer wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -75,12 +80,33 @@ pub struct Consumers {
     readers: Vec<Reader>,
     /// By socket: its reader.
     owner: Vec<usize>,
-    /// Readers whose next receive is not yet submitted.
-    to_arm: VecDeque<usize>,
+    /// Readers whose next receive is not yet submitted, and the time before which it is not.
+    to_arm: VecDeque<(usize, u64)>,
     buffer_bytes: usize,
     run: u32,
     catching_up: bool,
     tail_received: u64,
+}
+
+/// What one turn brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Turned {
+    /// Something came.
+    pub worked: bool,
+    /// Bytes to tail consumers.
+    pub tail_bytes: usize,
+    /// Bytes to catch-up consumers.
+    pub catch_up_bytes: usize,
+}
+
+impl Turned {
+    /// The share of the turn that a closed loop took, 0 to 1: catch-up consumers use what time is left, so it does not make the
+    /// generator busy.
+    #[must_use]
+    pub fn closed_loop_share(&self) -> f64 {
+        let bytes = self.tail_bytes + self.catch_up_bytes;
+        if bytes == 0 { 0.0 } else { self.catch_up_bytes as f64 / bytes as f64 }
+    }
 }
 
 /// A consumer that failed or could not begin.
@@ -136,7 +162,7 @@ impl Consumers {
         self.readers.push(Reader { subscription, stream, socket, live, earlier, ended: None, passes: 0 });
         if live {
             self.owner.push(number);
-            self.to_arm.push_back(number);
+            self.to_arm.push_back((number, 0));
         }
         Ok(())
     }
@@ -169,30 +195,41 @@ impl Consumers {
         } else {
             self.sockets.replace(reader.socket, stream);
         }
-        self.to_arm.push_back(number);
+        self.to_arm.push_back((number, 0));
         Ok(())
     }
 
-    /// Submits receives, and checks what has come, bounded. Tail messages are recorded. Returns whether anything came.
+    /// Submits receives, and checks what has come, bounded. Tail messages are recorded. `at_ns` is
+    /// the time now.
     ///
     /// # Errors
     /// The ring fails, or a catch-up consumer cannot connect again.
-    pub fn turn(&mut self, recorder: &mut Recorder) -> Result<bool, ConsumerError> {
+    pub fn turn(&mut self, at_ns: u64, recorder: &mut Recorder) -> Result<Turned, ConsumerError> {
         // A receive brings at most a buffer: so many are started that a turn's bytes come back.
         for _ in 0..(BYTES_A_TURN / self.buffer_bytes).max(1) {
-            let Some(number) = self.to_arm.pop_front() else { break };
-            self.sockets.arm(self.readers[number].socket).map_err(ConsumerError::Ring)?;
+            match self.to_arm.front() {
+                Some((number, not_before_ns)) if *not_before_ns <= at_ns => self.arm(*number)?,
+                _ => break,
+            }
+            self.to_arm.pop_front();
         }
         self.sockets.turn().map_err(ConsumerError::Ring)?;
-        let mut budget = BYTES_A_TURN;
-        let mut worked = false;
-        while budget > 0 {
+        let mut turned = Turned::default();
+        while turned.tail_bytes + turned.catch_up_bytes < BYTES_A_TURN {
             let Some(completed) = self.sockets.next_completed() else { break };
-            worked = true;
-            budget = budget.saturating_sub(*completed.result.as_ref().unwrap_or(&0));
+            turned.worked = true;
+            let bytes = *completed.result.as_ref().unwrap_or(&0);
+            match self.readers[self.owner[completed.socket]].subscription.kind {
+                Kind::Tail => turned.tail_bytes += bytes,
+                Kind::CatchUp => turned.catch_up_bytes += bytes,
+            }
             self.completed(&completed, recorder)?;
         }
-        Ok(worked)
+        Ok(turned)
+    }
+
+    fn arm(&mut self, number: usize) -> Result<(), ConsumerError> {
+        self.sockets.arm(self.readers[number].socket).map_err(ConsumerError::Ring)
     }
 
     fn completed(&mut self, completed: &Completed, recorder: &mut Recorder) -> Result<(), ConsumerError> {
@@ -223,7 +260,8 @@ impl Consumers {
             reader.live = false;
             return if self.catching_up { self.begin(number) } else { Ok(()) };
         }
-        self.to_arm.push_back(number);
+        let early = *completed.result.as_ref().unwrap_or(&0) < GATHER_BYTES;
+        self.to_arm.push_back((number, if early { completed.at_ns + GATHER_NS } else { 0 }));
         Ok(())
     }
 
@@ -243,6 +281,9 @@ impl Consumers {
     /// # Errors
     /// The ring fails.
     pub fn wait(&mut self, at_most: Duration) -> Result<(), ConsumerError> {
+        while let Some((number, _)) = self.to_arm.pop_front() {
+            self.arm(number)?;
+        }
         self.sockets.wait(at_most).map_err(ConsumerError::Ring)
     }
 

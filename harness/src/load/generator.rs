@@ -141,12 +141,14 @@ impl Generator {
             for feed in &mut self.feeds {
                 worked |= feed.acknowledgements(&mut recorder) > 0;
             }
-            worked |= self.consumers.turn(&mut recorder)?;
-
+            let receive_start_ns = now_ns();
+            let received = self.consumers.turn(receive_start_ns, &mut recorder)?;
             at_ns = now_ns();
-            if worked {
-                busy.add(turn_start_ns, at_ns);
+            let closed_ns = (at_ns - receive_start_ns) as f64 * received.closed_loop_share();
+            if worked || received.tail_bytes > 0 {
+                busy.add(turn_start_ns, at_ns - closed_ns as u64);
             }
+            worked |= received.worked;
             let ticks = at_ns >= next_tick_ns;
             if ticks {
                 next_tick_ns = at_ns + TICK_NS;
@@ -184,7 +186,7 @@ impl Generator {
         Ok(Played { recorder, tally: self.tally(), busy_ns: busy.by_interval, end })
     }
 
-    /// Floods the shards as fast as they take it, until `tick` says no: for a probe, or to write history. Tail consumers may lag by a
+    /// Floods the shards as fast as they take it, until everything is acknowledged or `tick` says no: for a probe, or to write history. Tail consumers may lag by a
     /// bounded amount.
     ///
     /// # Errors
@@ -212,7 +214,7 @@ impl Generator {
             for feed in &mut self.feeds {
                 worked |= feed.acknowledgements(&mut recorder) > 0;
             }
-            worked |= self.consumers.turn(&mut recorder)?;
+            worked |= self.consumers.turn(at_ns, &mut recorder)?.worked;
             at_ns = now_ns();
             if worked {
                 busy.add(turn_start_ns, at_ns);
@@ -220,8 +222,10 @@ impl Generator {
             if at_ns >= next_tick_ns {
                 next_tick_ns = at_ns + TICK_NS;
                 let schedule_ns = at_ns.saturating_sub(start_ns);
-                if !tick(&Tick { at_ns: schedule_ns, tally: self.tally() }) {
-                    let end = End::Stopped(schedule_ns);
+                let goes_on = tick(&Tick { at_ns: schedule_ns, tally: self.tally() });
+                let at_end = self.feeds.iter().all(|feed| feed.is_at_end() && feed.is_idle());
+                if !goes_on || at_end {
+                    let end = if goes_on { End::Complete } else { End::Stopped(schedule_ns) };
                     return Ok(Played { recorder, tally: self.tally(), busy_ns: busy.by_interval, end });
                 }
             }
@@ -241,7 +245,7 @@ impl Generator {
             for feed in &mut self.feeds {
                 feed.acknowledgements(recorder);
             }
-            self.consumers.turn(recorder)?;
+            self.consumers.turn(now_ns(), recorder)?;
         }
         Ok(true)
     }

@@ -66,7 +66,7 @@ pub fn assemble(
             state: if interrupted { RunState::Interrupted } else { RunState::Completed },
             build: build.label(),
         },
-        validity: facts::verdicts(&prepared.data_parent, &machine, prepared.on_disk()),
+        validity: facts::verdicts(&prepared.data_parent, &machine, prepared.on_disk(), config.shards),
         machine,
         walls,
         clock: Clock {

@@ -35,11 +35,12 @@ pub fn machine(dir: &Path, placement: &Placement, measure_flush: bool) -> Machin
     }
 }
 
-/// The gates of a run as a whole. `on_disk`: an engine with files takes part.
+/// The gates of a run as a whole. `on_disk`: an engine with files takes part; `shards`: how many there are.
 #[must_use]
-pub fn verdicts(dir: &Path, machine: &Machine, on_disk: bool) -> Vec<Verdict> {
+pub fn verdicts(dir: &Path, machine: &Machine, on_disk: bool, shards: u32) -> Vec<Verdict> {
     let verdict = |gate: &str, passed: bool, detail: String| Verdict { gate: gate.to_owned(), passed, detail };
     let cores = machine.cores.quota.unwrap_or(f64::INFINITY).min(machine.cores.allowed.len() as f64);
+    let own = machine.cores.generator.len() == 1 && machine.cores.shards.len() >= shards as usize;
     let mut verdicts = vec![
         verdict(
             "debug build",
@@ -52,8 +53,13 @@ pub fn verdicts(dir: &Path, machine: &Machine, on_disk: bool) -> Vec<Verdict> {
         ),
         verdict(
             "cores",
-            cores >= CORES_MIN && machine.cores.generator != machine.cores.shards,
-            format!("{cores} cores for this process, at least {CORES_MIN}: one for the generator, one for each shard"),
+            cores >= CORES_MIN && own,
+            format!(
+                "{cores} cores for this process, {} for {shards} shard{}, {} for the generator: each needs its own",
+                machine.cores.shards.len(),
+                if shards == 1 { "" } else { "s" },
+                machine.cores.generator.len(),
+            ),
         ),
     ];
     if on_disk {

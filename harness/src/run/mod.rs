@@ -20,7 +20,7 @@ pub mod walls;
 
 use crate::config::{Peak, RunConfig};
 use crate::profile::Plan;
-use crate::summary::{Plateau, Status, Wall};
+use crate::summary::{EngineResult, Plateau, Status, Wall};
 use anyhow::bail;
 use interrupt::Interrupts;
 use prepare::Prepared;
@@ -97,8 +97,12 @@ fn play(
     prepared.fits(&plan, &sizes)?;
     let schedule = engines::Schedule { settings, resolved: &resolved, sizes, walls: &walls };
     let engines = engines::play_all(prepared, config, &schedule, results, &base, screen, interrupts)?;
-    if engines.iter().all(|engine| engine.measurement.is_none()) && interrupts.any() {
-        return Ok(None);
+    if engines.iter().all(|engine| engine.measurement.is_none()) {
+        if interrupts.any() {
+            return Ok(None);
+        }
+        // Nothing to tabulate: one message says it better.
+        bail!("{}", engines.iter().map(failure).collect::<Vec<_>>().join("; "));
     }
     let facts = assemble::Facts { started, machine, walls, plateau, plan, interrupted: interrupts.any() };
     let (summary, manifest) = assemble::assemble(prepared, config, &resolved, &results.name, engines, facts);
@@ -124,6 +128,16 @@ fn play(
     } else {
         exit::DONE
     })))
+}
+
+/// Why an engine has no figures.
+fn failure(engine: &EngineResult) -> String {
+    let name = &engine.name;
+    match &engine.status {
+        Status::Unavailable { why } => format!("engine {name} is unavailable: {why}"),
+        Status::Failed { why } | Status::Partial { why } => format!("engine {name}: {why}"),
+        Status::Ok => format!("engine {name} measured nothing"),
+    }
 }
 
 /// A path as it is best shown: relative to the current directory where it lies below it.

@@ -216,8 +216,8 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         fs::remove_dir_all(&self.0).ok();
-        // The folder that held it, when it was the last one there.
-        if let Some(parent) = self.0.parent() {
+        // The folder that was made to hold it, when it was the last one there.
+        if let Some(parent) = self.0.parent().filter(|parent| parent.ends_with(DATA)) {
             fs::remove_dir(parent).ok();
         }
     }
