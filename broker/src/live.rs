@@ -72,6 +72,8 @@ live! {
     consumers,
     /// Bytes sent to consumers.
     sent_bytes,
+    /// Records that retention gave up.
+    trimmed_messages,
 }
 
 /// A number that one thread writes and any may read.

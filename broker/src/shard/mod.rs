@@ -110,7 +110,6 @@ pub(crate) struct Counts {
     pub(crate) ack_waits: Cell<u64>,
     pub(crate) left_batches: Cell<u64>,
     pub(crate) trims: Cell<u64>,
-    pub(crate) trimmed_messages: Cell<u64>,
 }
 
 /// What the tasks of a shard share.
@@ -434,7 +433,6 @@ impl<E: LogEngine> Core<E> {
             left_batches: counts.left_batches.get(),
             unacknowledged_batches: self.partitions.iter().map(Partition::unanswered).sum(),
             trims: counts.trims.get(),
-            trimmed_messages: counts.trimmed_messages.get(),
             rescues: ring.rescues.get(),
             system_calls: ring.system_calls.get() + engine.system_calls,
             failure: self.failure.borrow().clone(),

@@ -2,11 +2,18 @@
 //! offset was appended at which byte, and gives up what lies further back than it should keep.
 
 use super::{Core, Phase};
+use futures_lite::future::or;
 use log_api::{LogEngine, Offset};
-use std::{cell::Cell, collections::VecDeque, rc::Rc};
+use shard_ring::sleep;
+use std::{collections::VecDeque, rc::Rc, time::Duration};
 
 /// Notes of a log: enough for this part of its retention each.
 const NOTES_PER_RETENTION: u64 = 64;
+
+/// How often an engine is asked once more to give up what it could not yet.
+const ASK_AGAIN_MAX: u32 = 10;
+/// How long after the last time.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// Notes of one log. Past it every other one is forgotten: a cut is then further from what was asked for.
 const NOTES_MAX: usize = 16 << 10;
@@ -94,41 +101,57 @@ impl<E: LogEngine> Core<E> {
         }
     }
 
-    /// Trims logs until the shard stops.
+    /// Trims logs until the shard stops. An engine gives up only what is finished and what nobody is being sent, so after a pass that had
+    /// something to ask for it is asked a few times more, also when nothing is appended any more.
     pub(super) async fn retain(self: Rc<Self>, retention: u64) {
         let this = &*self;
-        // Segments go as wholes: asking again before the log has moved on would only be told the same.
-        let asked: Vec<Cell<Offset>> = this.partitions.iter().map(|_| Cell::default()).collect();
+        let mut again = 0;
         loop {
             let wanted = this.trim_wanted.wait();
-            if this.phase.get() >= Phase::Consumers {
+            let due = this.trim_due.take();
+            // What is due is done before the shard stops.
+            if !due && this.phase.get() >= Phase::Consumers {
                 return;
             }
-            if !this.trim_due.take() {
+            if due {
+                again = ASK_AGAIN_MAX;
+            } else if again == 0 {
                 wanted.await;
                 continue;
-            }
-            for (index, partition) in this.partitions.iter().enumerate() {
-                let slowest = partition.slowest();
-                let before = this.kept[index].borrow().before(retention, slowest);
-                let Some(before) = before.map(|before| before.min(partition.commit_point())) else { continue };
-                if before <= asked[index].get() {
+            } else {
+                again -= 1;
+                or(wanted, sleep(ASK_AGAIN_AFTER)).await;
+                if this.trim_due.get() {
                     continue;
                 }
-                asked[index].set(before);
-                let was = this.engine.marks(partition.log).start;
-                match this.engine.trim(partition.log, before).await {
-                    Ok(start) if start > was => {
-                        this.kept[index].borrow_mut().trimmed(start);
-                        this.counts.trims.set(this.counts.trims.get() + 1);
-                        let gone = &this.counts.trimmed_messages;
-                        gone.set(gone.get() + (start.0 - was.0));
-                    }
-                    Ok(_) => {}
-                    Err(error) => this.note_failure(error.to_string()),
-                }
+            }
+            let mut asked = false;
+            for index in 0..this.partitions.len() {
+                asked |= this.trim(index, retention).await;
+            }
+            if !asked {
+                again = 0;
             }
         }
+    }
+
+    /// Asks the engine to give up what a log need not keep; whether there was something to ask for.
+    async fn trim(&self, index: usize, retention: u64) -> bool {
+        let partition = &self.partitions[index];
+        let slowest = partition.slowest();
+        let before = self.kept[index].borrow().before(retention, slowest);
+        let Some(before) = before.map(|before| before.min(partition.commit_point())) else { return false };
+        let was = self.engine.marks(partition.log).start;
+        match self.engine.trim(partition.log, before).await {
+            Ok(start) if start > was => {
+                self.kept[index].borrow_mut().trimmed(start);
+                self.counts.trims.set(self.counts.trims.get() + 1);
+                self.live.trimmed_messages.add(start.0 - was.0);
+            }
+            Ok(_) => {}
+            Err(error) => self.note_failure(error.to_string()),
+        }
+        true
     }
 }
 

@@ -138,7 +138,7 @@ fn a_place_that_was_trimmed_is_the_start_of_the_log() {
     drop(stream);
     let report = stop(node);
     assert_eq!(report.shards[0].consumers_trimmed, 1);
-    assert!(report.shards[0].trimmed_messages >= base as u64);
+    assert!(report.shards[0].stats.trimmed_messages >= base as u64);
 }
 
 #[test]

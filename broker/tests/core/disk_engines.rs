@@ -4,7 +4,10 @@
 use crate::support::{fill, numbers, receive, subscribe};
 use broker::{CommitPolicy, Durability, EngineKind, Node, NodeConfig, NodeError, ShardReport, Stop};
 use log_api::{Availability, Offset, OpenError, ReadKind, SendPath};
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 fn config(engine: EngineKind, dir: &Path) -> NodeConfig {
     NodeConfig { segment_bytes: 1 << 20, ..NodeConfig::new(engine, dir) }
@@ -158,9 +161,14 @@ fn retention_bounds_a_log_on_disk() {
         let mut node = Node::start(retention).unwrap();
         let mut producer = node.shards()[0].producer.take().unwrap();
         fill(&mut producer, 0..15_000, 1000);
-        let report = node.stop(Stop::default()).unwrap().shards.remove(0);
-        let kept = (15_000 - report.trimmed_messages) * 1000;
-        assert!((3 << 20..=6 << 20).contains(&kept), "{engine} keeps {kept} bytes");
+        // What can be given up depends on how far the engine's helper has come with finishing segments.
+        let kept = || (15_000 - node.stats().stats()[0].trimmed_messages) * 1000;
+        let waiting = Instant::now();
+        while kept() > 6 << 20 && waiting.elapsed() < Duration::from_secs(30) {
+            std::thread::yield_now();
+        }
+        assert!((3 << 20..=6 << 20).contains(&kept()), "{engine} keeps {} bytes", kept());
+        node.stop(Stop::default()).unwrap();
         let segments = std::fs::read_dir(dir.path().join("00000")).unwrap();
         let on_disk: u64 = segments.map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
         assert!(on_disk <= 8 << 20, "{engine}: {on_disk} bytes on disk");

@@ -37,7 +37,7 @@ fn a_log_keeps_its_retention_to_within_two_segments() {
         fill(&mut hand, 20 * MIB).await;
         let appended = hand.shard.stats().appended_messages;
         let report = hand.stop().await;
-        let kept = (appended - report.trimmed_messages) * 4000;
+        let kept = (appended - report.stats.trimmed_messages) * 4000;
         assert!((4 * MIB..=6 * MIB).contains(&kept), "{kept} bytes are kept");
         assert!(report.trims > 5);
     });
@@ -48,6 +48,6 @@ fn without_a_retention_everything_is_kept() {
     on_a_shard(|ring| async move {
         let mut hand = start(&ring, None).await;
         fill(&mut hand, 5 * MIB).await;
-        assert_eq!(hand.stop().await.trimmed_messages, 0);
+        assert_eq!(hand.stop().await.stats.trimmed_messages, 0);
     });
 }
