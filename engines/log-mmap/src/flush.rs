@@ -25,7 +25,7 @@ pub(crate) async fn commit(logs: &[Rc<Log>], level: Level) -> Result<(), CommitE
 }
 
 /// Submits the flushes that cover everything appended so far; `None` when everything is durable already.
-fn submit(log: &Rc<Log>) -> Option<Offset> {
+pub(crate) fn submit(log: &Rc<Log>) -> Option<Offset> {
     let mut segments = log.segments.borrow_mut();
     let target = segments.mark().offset;
     let durable = log.durable.get();

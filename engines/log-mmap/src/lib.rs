@@ -126,10 +126,9 @@ impl LogEngine for Mmap {
         }
     }
 
-    async fn room(&self, log: LogId, _bytes: u64) {
-        // The only thing an append can wait for is the next segment.
+    async fn room(&self, log: LogId, bytes: u64) {
         if let Some(log) = self.log(log) {
-            log.room().await;
+            log.room(bytes).await;
         }
     }
 

@@ -1,14 +1,14 @@
 //! One log: appends, rolls, trims, close.
 
 use crate::{
-    Shared,
+    Shared, flush,
     mapping::{Mapping, Populate},
     segment::{Live, Mapped, map},
 };
 use log_api::{
     AppendError, Appended, Batch, CommitError, Counters, Epoch, LogId, Marks, Offset, OpenError, Recovery, TrimError,
 };
-use log_segment::{Files, Flights, Keeper, LogConfig, Poison, Preparer, Recovered, Segments, recover};
+use log_segment::{Files, Flights, Keeper, LogConfig, Poison, Preparer, Recovered, Segments, Turns, recover};
 use shard_ring::{Event, spawn_local};
 use std::{
     cell::{Cell, RefCell},
@@ -31,6 +31,7 @@ pub(crate) struct Log {
     pub(crate) progress: Event,
     pub(crate) poison: Poison,
     seals_running: Cell<u32>,
+    turns: Turns,
 }
 
 /// Recovery and the opening of all its files, in one job off the shard.
@@ -88,6 +89,7 @@ impl Log {
             progress: Event::new(),
             poison: Poison::default(),
             seals_running: Cell::new(0),
+            turns: Turns::default(),
             shared: shared.clone(),
         };
         Ok((log, recovery))
@@ -98,9 +100,13 @@ impl Log {
             return Err(AppendError::Poisoned);
         }
         let bytes: u64 = batches.iter().map(|batch| batch.bytes().len() as u64).sum();
-        let segment_bytes = self.shared.config.segment_bytes;
-        if bytes > segment_bytes {
-            return Err(AppendError::TooLarge { bytes, segment_bytes });
+        let most = self.largest_append();
+        if bytes > most {
+            return Err(AppendError::TooLarge { bytes, segment_bytes: most });
+        }
+        if !self.fits(bytes) {
+            Counters::add(&self.shared.counters.busy, 1);
+            return Err(AppendError::Busy);
         }
         if self.segments.borrow().room() < bytes {
             self.roll()?;
@@ -186,8 +192,28 @@ impl Log {
         }
     }
 
-    pub(crate) async fn room(&self) {
-        if !self.preparer.is_ready() {
+    fn largest_append(&self) -> u64 {
+        let config = &self.shared.config;
+        if config.durable { config.segment_bytes.min(config.inflight_bytes_max) } else { config.segment_bytes }
+    }
+
+    /// In a durable log, what is not durable yet stays under the bound by which recovery tells a torn tail from damage.
+    fn fits(&self, bytes: u64) -> bool {
+        let config = &self.shared.config;
+        !config.durable || self.segments.borrow().bytes_after(self.durable.get()) + bytes <= config.inflight_bytes_max
+    }
+
+    pub(crate) async fn room(self: &Rc<Self>, bytes: u64) {
+        let ready = || {
+            let ready = self.fits(bytes) || self.poison.is_set();
+            // A caller that never commits durably would wait for ever: the bound is of what is not durable.
+            if !ready && self.flights.borrow().is_empty() {
+                flush::submit(self);
+            }
+            ready
+        };
+        self.turns.wait(&self.progress, ready).await;
+        if self.segments.borrow().room() < bytes && !self.preparer.is_ready() {
             self.preparer.room().await;
         }
     }

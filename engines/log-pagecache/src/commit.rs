@@ -49,11 +49,18 @@ fn submit(log: &Rc<Log>, level: Level) -> Offset {
     if !runs.is_empty() {
         write(log, &mut runs, target);
     }
-    if level == Level::Durable && log.covered.get() != target {
-        log.covered.set(target);
-        flush(log, target);
+    if level == Level::Durable {
+        cover(log);
     }
     target
+}
+
+/// Flushes what was handed to the page cache and is not covered by a flush yet.
+pub(crate) fn cover(log: &Rc<Log>) {
+    let target = log.submitted.get();
+    if log.covered.replace(target) != target {
+        flush(log, target);
+    }
 }
 
 /// Hands the runs to the page cache here and now: a copy in memory, as long as the dirty budget holds.
@@ -212,6 +219,7 @@ fn sync(log: &Log, number: u64) {
         log.keeper.note_durable(log.marks());
     }
     log.progress.notify_all();
+    log.shared.progress.notify_all();
 }
 
 fn file_of(log: &Log, segment: Offset) -> RingFile {

@@ -1,6 +1,6 @@
 //! One log: appends, rolls, trims, close.
 
-use crate::{Shared, gather::Run};
+use crate::{Shared, commit, gather::Run};
 use log_api::{
     AppendError, Appended, Batch, CommitError, Counters, Epoch, LogId, Marks, Offset, OpenError, Recovery, TrimError,
 };
@@ -147,9 +147,15 @@ impl Log {
         Ok(Appended { base, end: segments.end() })
     }
 
+    /// Bounded are the bytes that are not written yet; and in a durable log those that are not durable yet, by which recovery tells a torn
+    /// tail from damage.
     fn fits(&self, bytes: u64) -> bool {
         let shared = &self.shared;
-        shared.inflight.get() + bytes <= shared.config.inflight_bytes_max && shared.gather.room() as u64 >= bytes
+        let most = shared.config.inflight_bytes_max;
+        let tail = || self.segments.borrow().bytes_after(self.durable.get());
+        shared.inflight.get() + bytes <= most
+            && shared.gather.room() as u64 >= bytes
+            && (!shared.config.durable || tail() + bytes <= most)
     }
 
     /// Goes on in the next segment, which stands ready, or says why it does not.
@@ -171,9 +177,17 @@ impl Log {
         Ok(())
     }
 
-    pub(crate) async fn room(&self, bytes: u64) {
+    pub(crate) async fn room(self: &Rc<Self>, bytes: u64) {
         let shared = &self.shared;
-        shared.turns.wait(&shared.progress, || self.fits(bytes) || self.poison.is_set()).await;
+        let ready = || {
+            let ready = self.fits(bytes) || self.poison.is_set();
+            // A caller that never commits durably would wait for ever: in a durable log what is not durable is bounded too.
+            if !ready && shared.config.durable && self.syncing.borrow().is_empty() {
+                commit::cover(self);
+            }
+            ready
+        };
+        shared.turns.wait(&shared.progress, ready).await;
         if self.segments.borrow().room() < bytes && !self.preparer.is_ready() {
             self.preparer.room().await;
         }
