@@ -94,7 +94,7 @@ pub struct Options {
     /// Cores: the first for the generator, the others for the shards [default: all that are allowed]
     #[arg(long, value_name = "LIST")]
     pub cpus: Option<Text>,
-    /// Cores of the engines' helper threads [default: all that are allowed]
+    /// Cores of the engines' helper threads [default: those that are left, or else the shards']
     #[arg(long, value_name = "LIST")]
     pub helper_cpus: Option<Text>,
     /// Height of the plateau in messages a second, e.g. 200k; `probe` measures the engines' walls again
@@ -227,7 +227,12 @@ impl Placement {
     ///
     /// # Errors
     /// A core that is not allowed or named twice.
-    pub fn new(cpus: Option<&[usize]>, helpers: Option<&[usize]>, allowed: &[usize], shards: u32) -> Result<Self, String> {
+    pub fn new(
+        cpus: Option<&[usize]>,
+        helpers: Option<&[usize]>,
+        allowed: &[usize],
+        shards: u32,
+    ) -> Result<Self, String> {
         for named in [cpus, helpers].into_iter().flatten() {
             if let Some(other) = named.iter().find(|cpu| !allowed.contains(cpu)) {
                 return Err(format!("core {other} is not among those that this process may use: {}", list(allowed)));
@@ -236,16 +241,20 @@ impl Placement {
                 return Err(format!("core {} is named twice", twice.1));
             }
         }
-        let cpus = cpus.unwrap_or(allowed);
-        let helpers = helpers.unwrap_or(allowed).to_vec();
-        Ok(match cpus {
-            [generator, rest @ ..] if !rest.is_empty() => Self {
-                generator: Some(*generator),
-                shards: rest.iter().copied().take(shards as usize).collect(),
-                helpers,
-            },
-            _ => Self { generator: None, shards: Vec::new(), helpers },
-        })
+        let [generator, rest @ ..] = cpus.unwrap_or(allowed) else { return Ok(Self::default()) };
+        if rest.is_empty() {
+            return Ok(Self { helpers: helpers.unwrap_or(allowed).to_vec(), ..Self::default() });
+        }
+        let shards: Vec<usize> = rest.iter().copied().take(shards as usize).collect();
+        let free: Vec<usize> =
+            allowed.iter().copied().filter(|cpu| cpu != generator && !shards.contains(cpu)).collect();
+        let helpers = match helpers {
+            Some(helpers) => helpers.to_vec(),
+            // The generator's core is nobody else's: what a helper takes there would be lateness. An engine has its shard's.
+            None if free.is_empty() => shards.clone(),
+            None => free,
+        };
+        Ok(Self { generator: Some(*generator), shards, helpers })
     }
 }
 
@@ -387,21 +396,29 @@ impl RunConfig {
         let shards = sources.whole(find!("shards", shards), 1, SHARDS_MAX)?.unwrap_or(1) as u32;
         let cpus = sources.cores(find!("cpus", cpus))?;
         let helper_cpus = sources.cores(find!("helper-cpus", helper_cpus))?;
-        let placement =
-            Placement::new(cpus.as_deref(), helper_cpus.as_deref(), &machine::allowed_cpus(), shards)
-                .map_err(|why| Usage::from_error(format!("--cpus: {why}")))?;
+        let placement = Placement::new(cpus.as_deref(), helper_cpus.as_deref(), &machine::allowed_cpus(), shards)
+            .map_err(|why| Usage::from_error(format!("--cpus: {why}")))?;
         let peak = sources.peak(find!("peak", peak))?;
         let rate = sources.positive(find!("rate", rate))?;
         if rate.is_some() && peak != Peak::Open {
-            let both = "--rate and --peak exclude each other: one multiplies the profile's rates, the other sets its plateau";
+            let both =
+                "--rate and --peak exclude each other: one multiplies the profile's rates, the other sets its plateau";
             return Err(Usage::from_error(both));
         }
         let a_mebibyte = |bytes| bytes >= 1 << 20;
         let of_mebibytes = |bytes: u64| bytes > 0 && bytes.is_multiple_of(1 << 20);
         let a_ring = |bytes: u64| bytes.is_power_of_two() && bytes >= 64 << 10;
         let sizes = AskedSizes {
-            segment: sources.bytes(find!("segment-bytes", segment_bytes), of_mebibytes, "a multiple of 1MiB, as in 128MiB")?,
-            retention: sources.bytes(find!("retention-bytes", retention_bytes), a_mebibyte, "1MiB or more, as in 8GiB")?,
+            segment: sources.bytes(
+                find!("segment-bytes", segment_bytes),
+                of_mebibytes,
+                "a multiple of 1MiB, as in 128MiB",
+            )?,
+            retention: sources.bytes(
+                find!("retention-bytes", retention_bytes),
+                a_mebibyte,
+                "1MiB or more, as in 8GiB",
+            )?,
             inflight: sources.bytes(find!("inflight-bytes", inflight_bytes), a_mebibyte, "1MiB or more")?,
             index_interval: sources.bytes(
                 find!("index-interval-bytes", index_interval_bytes),
@@ -455,7 +472,13 @@ impl AskedSizes {
     /// The sizes of a run with so many partitions and batches of at most so many bytes, in a directory with `free` bytes.
     /// `hints` are the profile's own segment and retention sizes.
     #[must_use]
-    pub fn resolve(&self, hints: (Option<u64>, Option<u64>), partitions: u32, batch_bytes_max: u64, free: u64) -> Sizes {
+    pub fn resolve(
+        &self,
+        hints: (Option<u64>, Option<u64>),
+        partitions: u32,
+        batch_bytes_max: u64,
+        free: u64,
+    ) -> Sizes {
         let bounded = RETENTION_BYTES_DEFAULT.min(free / FREE_SHARE);
         let retention_bytes = self.retention.or(hints.1).unwrap_or(bounded).max(1 << 20);
         let share = retention_bytes / u64::from(partitions);
@@ -482,9 +505,8 @@ impl AskedSizes {
 /// There is no current directory.
 pub fn results_root() -> anyhow::Result<PathBuf> {
     let here = std::env::current_dir().context("find the current directory")?;
-    let is_root = |dir: &&Path| {
-        std::fs::read_to_string(dir.join("Cargo.toml")).is_ok_and(|text| text.contains("[workspace]"))
-    };
+    let is_root =
+        |dir: &&Path| std::fs::read_to_string(dir.join("Cargo.toml")).is_ok_and(|text| text.contains("[workspace]"));
     Ok(here.ancestors().find(is_root).unwrap_or(&here).join("results"))
 }
 
@@ -496,7 +518,9 @@ mod tests {
     fn the_first_core_is_the_generators_and_the_others_are_the_shards() {
         let placed = |cpus: Option<&[usize]>, shards| Placement::new(cpus, None, &[0, 1, 2, 3], shards);
         let two = placed(None, 2).unwrap();
-        assert_eq!((two.generator, two.shards, two.helpers), (Some(0), vec![1, 2], vec![0, 1, 2, 3]));
+        assert_eq!((two.generator, two.shards, two.helpers), (Some(0), vec![1, 2], vec![3]));
+        let full = placed(None, 3).unwrap();
+        assert_eq!((full.shards, full.helpers), (vec![1, 2, 3], vec![1, 2, 3]), "never the generator's core");
         let named = placed(Some(&[3, 1]), 1).unwrap();
         assert_eq!((named.generator, named.shards), (Some(3), vec![1]));
         let alone = placed(Some(&[2]), 1).unwrap();
@@ -519,7 +543,11 @@ mod tests {
         assert_eq!(large.intake_bytes, 8 << 20, "eight of the largest batches");
         let own = AskedSizes { segment: Some(1 << 20), retention: Some(3 << 20), ..asked };
         let own = own.resolve((Some(64 << 20), Some(1 << 30)), 1, 1_100, 100 << 30);
-        assert_eq!((own.segment_bytes, own.retention_bytes), (1 << 20, 3 << 20), "what was asked for stands over the profile");
+        assert_eq!(
+            (own.segment_bytes, own.retention_bytes),
+            (1 << 20, 3 << 20),
+            "what was asked for stands over the profile"
+        );
     }
 
     #[test]
@@ -528,6 +556,9 @@ mod tests {
         let options: Options = toml::from_str(text).unwrap();
         let text = |text: &Option<Text>| text.clone().unwrap().0;
         assert_eq!(text(&options.engine), "mmap,null");
-        assert_eq!((text(&options.rate), text(&options.seed), text(&options.cpus)), ("1.5".into(), "3".into(), "0,1".into()));
+        assert_eq!(
+            (text(&options.rate), text(&options.seed), text(&options.cpus)),
+            ("1.5".into(), "3".into(), "0,1".into())
+        );
     }
 }

@@ -49,7 +49,8 @@ struct Found {
 /// Finds the logs: `path` is a data directory (also of several shards), the folder of one log, or a segment.
 fn logs(path: &Path) -> anyhow::Result<Vec<LogFiles>> {
     if path.is_file() {
-        let base = segment_base(path).with_context(|| format!("{} is no segment: its name is no offset", path.display()))?;
+        let base =
+            segment_base(path).with_context(|| format!("{} is no segment: its name is no offset", path.display()))?;
         let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
         return Ok(vec![LogFiles { folder, segments: vec![(base, path.to_path_buf())] }]);
     }
@@ -140,7 +141,9 @@ fn walk(log: &LogFiles, mut each: impl FnMut(&Header, &Path, u64) -> anyhow::Res
                 Ok(_) if header.offset().map(|offset| offset.0) != Some(found.next) => {
                     Some(format!("base offset {} where {} is next", header.base_offset, found.next))
                 }
-                Ok(_) if header.leader_epoch < epoch => Some(format!("epoch {} after epoch {epoch}", header.leader_epoch)),
+                Ok(_) if header.leader_epoch < epoch => {
+                    Some(format!("epoch {} after epoch {epoch}", header.leader_epoch))
+                }
                 Ok(_) => None,
             };
             if let Some(what) = wrong {
@@ -168,7 +171,11 @@ pub fn dump(path: &Path, from: u64, limit: u64) -> anyhow::Result<ExitCode> {
     let mut damaged = false;
     for log in logs(path)? {
         writeln!(out, "{}", log.folder.display())?;
-        writeln!(out, "{:>20} {:>8} {:>9} {:>6} {:>13} {:>8}  segment:position", "offset", "records", "bytes", "epoch", "timestamp ms", "crc")?;
+        writeln!(
+            out,
+            "{:>20} {:>8} {:>9} {:>6} {:>13} {:>8}  segment:position",
+            "offset", "records", "bytes", "epoch", "timestamp ms", "crc"
+        )?;
         let mut printed = 0;
         let found = walk(&log, |header, segment, position| {
             let last = header.base_offset.unsigned_abs() + u64::from(header.last_offset_delta.unsigned_abs());

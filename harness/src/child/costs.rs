@@ -8,14 +8,21 @@ use crate::cost::{
 use crate::summary::{Attestation, Costs};
 use broker::{EngineKind, NodeReport, ShardReport};
 use log_api::{CounterSnapshot, SendPath};
-use std::path::Path;
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 const NS_PER_S: f64 = 1e9;
 /// A gigabyte as the costs count it.
 const GB: f64 = 1e9;
 
+/// A share of time that a thread waited for its core and that is worth a sentence.
+const WAITED_SHARE_MIN: f64 = 0.01;
+
 /// Everything sampled at one moment.
 pub struct Sample {
+    at: Instant,
     threads: Threads,
     device: Option<DeviceCounts>,
     write_back_ns: Option<u64>,
@@ -24,6 +31,8 @@ pub struct Sample {
 /// What was used between two samples.
 #[derive(Clone, Copy, Debug)]
 pub struct Spent {
+    /// Time between them.
+    pub time: Duration,
     /// By role of threads.
     pub used: UsedByRole,
     /// By the device, if there is one that counts.
@@ -38,6 +47,7 @@ impl Sample {
     pub fn take(dir: Option<&Path>) -> Self {
         let device = dir.and_then(|dir| Device::of(dir).ok().flatten());
         Self {
+            at: Instant::now(),
             device: device.and_then(|device| device.counts()),
             write_back_ns: kernel::write_back_cpu_ns(),
             threads: Threads::sample(),
@@ -48,9 +58,13 @@ impl Sample {
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Spent {
         Spent {
+            time: self.at - earlier.at,
             used: self.threads.since(&earlier.threads),
             device: self.device.zip(earlier.device).map(|(now, before)| now.since(before)),
-            write_back_ns: self.write_back_ns.zip(earlier.write_back_ns).map(|(now, before)| now.saturating_sub(before)),
+            write_back_ns: self
+                .write_back_ns
+                .zip(earlier.write_back_ns)
+                .map(|(now, before)| now.saturating_sub(before)),
         }
     }
 }
@@ -121,17 +135,23 @@ pub fn costs(engine: EngineKind, send: Option<SendPath>, tails: u32, report: &No
 
 /// What proves the engine and the send path that were really used.
 #[must_use]
-pub fn attestation(engine: EngineKind, send: Option<SendPath>, consumers: u32, report: &NodeReport) -> Vec<Attestation> {
+pub fn attestation(
+    engine: EngineKind,
+    send: Option<SendPath>,
+    consumers: u32,
+    report: &NodeReport,
+) -> Vec<Attestation> {
     let mut proofs: Vec<Attestation> = Vec::new();
     let all = |of: fn(&ShardReport) -> u64| report.shards.iter().map(of).sum::<u64>();
-    let (direct, buffered) =
-        (all(|s| s.observed.direct_descriptors), all(|s| s.observed.buffered_descriptors));
+    let (direct, buffered) = (all(|s| s.observed.direct_descriptors), all(|s| s.observed.buffered_descriptors));
     let (mappings, mapped_bytes) = (all(|s| s.observed.mappings), all(|s| s.observed.mapped_bytes));
     let mut prove = |claim: &str, evidence: String, holds: bool| {
         proofs.push(Attestation { claim: claim.to_owned(), evidence, holds });
     };
     match engine {
-        EngineKind::Direct => prove("O_DIRECT honoured", format!("{direct} segment files held with O_DIRECT"), direct > 0),
+        EngineKind::Direct => {
+            prove("O_DIRECT honoured", format!("{direct} segment files held with O_DIRECT"), direct > 0)
+        }
         EngineKind::Mmap => prove(
             "segments are mapped",
             format!("{mappings} mappings of segments, {} MiB", mapped_bytes >> 20),
@@ -147,11 +167,13 @@ pub fn attestation(engine: EngineKind, send: Option<SendPath>, consumers: u32, r
         }
     }
     if engine == EngineKind::Direct {
-        let entries: u64 = report.shards.iter().flat_map(|s| &s.ring).filter(|(name, _)| *name == "entries").map(|(_, n)| n).sum();
+        let entries: u64 =
+            report.shards.iter().flat_map(|s| &s.ring).filter(|(name, _)| *name == "entries").map(|(_, n)| n).sum();
         prove("io_uring operations issued", format!("{entries} entries"), entries > 0);
     }
     if consumers > 0 {
-        let (by_sendfile, calls, by_send) = (all(|s| s.sendfile_bytes), all(|s| s.sendfile_calls), all(|s| s.send_bytes));
+        let (by_sendfile, calls, by_send) =
+            (all(|s| s.sendfile_bytes), all(|s| s.sendfile_calls), all(|s| s.send_bytes));
         let evidence = format!("{by_sendfile} bytes by sendfile in {calls} calls, {by_send} bytes by send");
         match send {
             Some(SendPath::Sendfile) => prove("bytes through sendfile", evidence, by_sendfile > 0),
@@ -169,7 +191,7 @@ pub fn attestation(engine: EngineKind, send: Option<SendPath>, consumers: u32, r
 
 /// Sentences about what a reader should know of this row.
 #[must_use]
-pub fn notes(report: &NodeReport) -> Vec<String> {
+pub fn notes(report: &NodeReport, spent: &Spent) -> Vec<String> {
     let all = |of: fn(&ShardReport) -> u64| report.shards.iter().map(of).sum::<u64>();
     let mut notes = Vec::new();
     let mut note = |count: u64, text: &str| {
@@ -184,6 +206,16 @@ pub fn notes(report: &NodeReport) -> Vec<String> {
     note(all(|s| s.consumers_refused), "consumers were refused");
     note(all(|s| s.consumers_failed), "consumers ended because the engine could not read");
     notes.extend(report.shards.iter().filter_map(|shard| shard.failure.clone()));
+    for (who, used, threads) in [("generator", spent.used.load, 1), ("shards", spent.used.shards, report.shards.len())]
+    {
+        let share = used.waited_ns as f64 / 1e9 / threads as f64 / spent.time.as_secs_f64();
+        if share >= WAITED_SHARE_MIN {
+            notes.push(
+                format!("something else had the {who}' core for {:.0} % of the time", share * 100.0)
+                    .replace("generator'", "generator's"),
+            );
+        }
+    }
     notes
 }
 
@@ -193,7 +225,8 @@ mod tests {
     use crate::cost::threads::Used;
 
     fn report() -> NodeReport {
-        let mut shard = ShardReport { system_calls: 50, sendfile_bytes: 10, sendfile_calls: 1, ..ShardReport::default() };
+        let mut shard =
+            ShardReport { system_calls: 50, sendfile_bytes: 10, sendfile_calls: 1, ..ShardReport::default() };
         shard.stats.acked_messages = 10_000;
         shard.stats.acked_bytes = 2_000_000_000;
         shard.engine.copied_bytes = 2_000_000_000;
@@ -204,8 +237,9 @@ mod tests {
 
     #[test]
     fn costs_are_per_byte_and_message_of_all_shards_together() {
-        let cpu = |s: u64| Used { cpu_ns: s * 1_000_000_000, minor_faults: 3, major_faults: 1 };
+        let cpu = |s: u64| Used { cpu_ns: s * 1_000_000_000, waited_ns: 0, minor_faults: 3, major_faults: 1 };
         let spent = Spent {
+            time: Duration::from_secs(20),
             used: UsedByRole { shards: cpu(8), helpers: cpu(2), ring_workers: cpu(1), load: cpu(99) },
             device: Some(DeviceCounts { read_bytes: 0, written_bytes: 6_000_000_000, flushes: 9 }),
             write_back_ns: Some(4_000_000_000),
@@ -226,7 +260,7 @@ mod tests {
     #[test]
     fn an_engine_without_files_has_no_device_bytes() {
         let used = UsedByRole::default();
-        let spent = Spent { used, device: Some(DeviceCounts::default()), write_back_ns: Some(1) };
+        let spent = Spent { time: Duration::ZERO, used, device: Some(DeviceCounts::default()), write_back_ns: Some(1) };
         let costs = costs(EngineKind::Memory, None, 0, &report(), &spent);
         assert_eq!((costs.device_bytes, costs.written_bytes, costs.cpu_write_back_s_per_gb), (None, None, None));
     }

@@ -234,13 +234,8 @@ mod tests {
 
     #[test]
     fn events_are_lines_that_read_back() {
-        let progress = Progress {
-            at_s: 1.5,
-            phase: "plateau".to_owned(),
-            offered_per_s: 1e5,
-            achieved_per_s: 9e4,
-            backlog: 12,
-        };
+        let progress =
+            Progress { at_s: 1.5, phase: "plateau".to_owned(), offered_per_s: 1e5, achieved_per_s: 9e4, backlog: 12 };
         let events = [
             Event::Opened,
             Event::History { bytes: 1, of: 2 },

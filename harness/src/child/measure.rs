@@ -34,8 +34,7 @@ pub fn latencies(histogram: &Histogram<u64>) -> LatencySet {
 pub fn phases(resolved: &Resolved, recorder: &Recorder, tails: u32) -> Vec<PhaseResult> {
     let one = |(phase, named): (usize, &crate::profile::ResolvedPhase)| {
         let length_s = (named.end_ns - named.start_ns) as f64 / NS_PER_S;
-        let offered =
-            recorder.phase_sum(&recorder.sent, phase) + recorder.phase_sum(&recorder.abandoned, phase);
+        let offered = recorder.phase_sum(&recorder.sent, phase) + recorder.phase_sum(&recorder.abandoned, phase);
         let parts = &recorder.phases[phase];
         PhaseResult {
             phase: named.name.clone(),
@@ -210,7 +209,9 @@ pub fn lateness_verdict(total: &PhaseResult) -> Verdict {
         passed: late.is_none_or(|late| late <= LATENESS_NS_MAX),
         detail: match (total.lateness.p999_ns, late) {
             (Some(late), _) => format!("p99.9 {:.3} ms, at most 1 ms", late as f64 / 1e6),
-            (None, Some(late)) => format!("largest {:.3} ms of {} messages, at most 1 ms", late as f64 / 1e6, total.lateness.count),
+            (None, Some(late)) => {
+                format!("largest {:.3} ms of {} messages, at most 1 ms", late as f64 / 1e6, total.lateness.count)
+            }
             (None, None) => "no message was acknowledged".to_owned(),
         },
     }

@@ -8,6 +8,7 @@ pub mod costs;
 pub mod hlog;
 pub mod job;
 pub mod measure;
+mod outcome;
 pub mod play;
 
 use job::{Event, Job};

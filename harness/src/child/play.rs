@@ -2,25 +2,24 @@
 
 use super::{
     cold::Cold,
-    costs::{self, Sample},
+    costs::Sample,
     hlog,
-    job::{Event, Job, Probed, Progress, Task},
-    measure, tell,
+    job::{Event, Job, Progress, Task},
+    outcome::Finished,
+    tell,
 };
 use crate::load::{
     clock::now_ns,
     consumers::{Consumers, Kind, Subscription},
     encode::Encoder,
     feed::{Feed, Pace},
-    generator::{End, Generator, Limits, Played, Tick},
+    generator::{Generator, Limits, Played, Tick},
     stream::Findings,
 };
 use crate::profile::{Profile, Resolved, Settings, SizeLaw};
 use crate::schedule::{Schedule, Split};
-use crate::summary::{Content, EngineResult, Measurement, Status, Verdict};
 use anyhow::{Context, bail};
-use broker::{EngineKind, Node, NodeReport, Producer, ShardState, StatsHandle, Stop};
-use log_api::SendPath;
+use broker::{EngineKind, Node, Producer, ShardState, StatsHandle, Stop};
 use std::{
     net::SocketAddr,
     num::NonZeroU64,
@@ -32,7 +31,7 @@ use std::{
 /// From starting the generator to the first intended arrival.
 const LEAD_NS: u64 = 50_000_000;
 /// How long consumers may take to receive the rest after the last acknowledgement.
-const RECEIVE: Duration = Duration::from_secs(10);
+pub(super) const RECEIVE: Duration = Duration::from_secs(10);
 /// How long acknowledgements of a history or a probe may take after the last batch.
 const SETTLE: Duration = Duration::from_secs(30);
 /// Ticks between two progress lines.
@@ -51,12 +50,13 @@ struct Shard {
 }
 
 /// What the generator's thread gives back.
-struct Loaded {
-    played: Played,
-    findings: Findings,
-    problems: Vec<String>,
-    tails: u32,
-    catch_ups: u32,
+pub(super) struct Loaded {
+    pub(super) played: Played,
+    pub(super) findings: Findings,
+    /// What consumers found wrong, in words.
+    pub(super) problems: Vec<String>,
+    pub(super) tails: u32,
+    pub(super) catch_ups: u32,
     /// Taken by the generator's thread itself: what a thread used cannot be told from others once it has ended.
     after: Sample,
 }
@@ -94,14 +94,16 @@ pub fn run(job: &Job, stop: &AtomicBool) -> anyhow::Result<()> {
     };
     let loaded = std::thread::scope(|scope| {
         let generator = std::thread::Builder::new().name("generator".to_owned());
-        let thread = generator.spawn_scoped(scope, || load.run(shards, stop)).context("start the generator's thread")?;
+        let thread =
+            generator.spawn_scoped(scope, || load.run(shards, stop)).context("start the generator's thread")?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
     let spent = loaded.after.since(&before);
     let keep = job.keep;
     let report = node.stop(Stop { drain: Duration::ZERO, close: keep })?;
+    let finished = Finished { job, resolved: &resolved, engine, send, loaded: &loaded, report: &report, spent: &spent };
     match job.task {
-        Task::Probe { settle_ms, .. } => probed(&loaded, settle_ms, &resolved, &report),
+        Task::Probe { settle_ms, .. } => tell(&Event::Probed(finished.probed(settle_ms)?)),
         Task::Play => {
             if let Some(dir) = &job.out_dir {
                 let names: Vec<&str> = resolved.phases.iter().map(|phase| phase.name.as_str()).collect();
@@ -109,12 +111,10 @@ pub fn run(job: &Job, stop: &AtomicBool) -> anyhow::Result<()> {
                 hlog::write(&path, &job.engine, &names, &loaded.played.recorder)
                     .with_context(|| format!("write {}", path.display()))?;
             }
-            let costs = costs::costs(engine, send, load.resolved.consumers.tail, &report, &spent);
-            let result = result(job, &resolved, engine, send, &loaded, &report, costs);
-            tell(&Event::Measured(Box::new(result)));
-            Ok(())
+            tell(&Event::Measured(Box::new(finished.result())));
         }
     }
+    Ok(())
 }
 
 /// Where a child leaves its lines of the run's interval log.
@@ -162,7 +162,9 @@ impl Load {
         let batch_bytes_max = batch_bytes(self.resolved.messages.batch, value_bytes_max);
         let logs: Vec<(SocketAddr, u32, u64, u64)> = shards
             .iter()
-            .flat_map(|shard| shard.partitions.iter().map(|(partition, start, end)| (shard.address, *partition, *start, *end)))
+            .flat_map(|shard| {
+                shard.partitions.iter().map(|(partition, start, end)| (shard.address, *partition, *start, *end))
+            })
             .collect();
         let consumers = self.resolved.consumers;
         let expected = consumers.tail as usize * logs.len() + consumers.catch_up.map_or(0, |c| c.readers as usize);
@@ -196,9 +198,9 @@ impl Load {
                 let limits = Limits { drain: self.job.drain(), receive: RECEIVE };
                 generator.play(&self.resolved, start_ns, limits, &mut tick)?
             }
-            Task::Probe { total_ms, .. } => generator.flood(&self.resolved, start_ns, |now| {
-                tick(now) && now.at_ns < total_ms * 1_000_000
-            })?,
+            Task::Probe { total_ms, .. } => {
+                generator.flood(&self.resolved, start_ns, |now| tick(now) && now.at_ns < total_ms * 1_000_000)?
+            }
         };
         let after = Sample::take(self.data_dir.as_deref());
         drop(cold);
@@ -334,112 +336,4 @@ fn mean_batch_bytes(resolved: &Resolved, encoder: &mut Encoder) -> f64 {
         })
         .collect();
     sizes.iter().sum::<usize>() as f64 / sizes.len().max(1) as f64
-}
-
-fn probed(loaded: &Loaded, settle_ms: u64, resolved: &Resolved, report: &NodeReport) -> anyhow::Result<()> {
-    if let Some(failure) = report.shards.iter().find_map(|shard| shard.failure.clone()) {
-        bail!("{failure}");
-    }
-    if let Some(problem) = loaded.problems.first() {
-        bail!("{problem}");
-    }
-    let interval_ns = resolved.interval_ns();
-    let first = (settle_ms * 1_000_000).div_ceil(interval_ns) as usize;
-    let End::Stopped(stopped_ns) = loaded.played.end else { bail!("the probe's schedule ended early") };
-    let last = ((stopped_ns / interval_ns) as usize).min(loaded.played.recorder.achieved.len());
-    if first >= last {
-        bail!("nothing was acknowledged after the first {settle_ms} ms");
-    }
-    let seconds = ((last - first) as u64 * interval_ns) as f64 / 1e9;
-    let messages: u64 = loaded.played.recorder.achieved[first..last].iter().sum();
-    let busy: u64 = loaded.played.busy_ns.iter().take(last).skip(first).sum();
-    tell(&Event::Probed(Probed { messages_per_s: messages as f64 / seconds, generator_busy: busy as f64 / 1e9 / seconds }));
-    Ok(())
-}
-
-fn result(
-    job: &Job,
-    resolved: &Resolved,
-    engine: EngineKind,
-    send: Option<SendPath>,
-    loaded: &Loaded,
-    report: &NodeReport,
-    costs: crate::summary::Costs,
-) -> EngineResult {
-    let Loaded { played, findings, problems, tails, catch_ups, .. } = loaded;
-    let interval_s = resolved.interval_ns() as f64 / 1e9;
-    let phases = measure::phases(resolved, &played.recorder, *tails);
-    let total = measure::total(resolved, &played.recorder, &phases);
-    let series = measure::series(&played.recorder, &played.end);
-    let class = job.durability.parse().expect("the node was started with it");
-    let wanted: Vec<(u64, f64)> = resolved
-        .objectives_for(class)
-        .map(|objective| (objective.within_ns, objective.share))
-        .collect();
-    let content = Content {
-        tail_consumers: *tails,
-        catch_up_consumers: *catch_ups,
-        verified_messages: findings.verified + findings.older,
-        lost: findings.lost,
-        doubled: findings.doubled,
-        reordered: findings.reordered,
-        damaged: findings.damaged,
-    };
-    let validity = vec![
-        measure::lateness_verdict(&total),
-        measure::achieved_verdict(job, &played.recorder, &series),
-        measure::arrivals_verdict(resolved, &phases, &played.end),
-        content_verdict(&content, problems, played),
-    ];
-    let mut notes = costs::notes(report);
-    if findings.skipped > 0 {
-        notes.push(format!("{} messages were trimmed before a consumer reached them", findings.skipped));
-    }
-    let failed = played.tally.refused + played.tally.poisoned;
-    let failure = report.shards.iter().find_map(|shard| shard.failure.clone());
-    let at = |ns: u64| format!("stopped at {:.1} s of {:.1} s", ns as f64 / 1e9, resolved.duration_ns as f64 / 1e9);
-    let status = match (&played.end, failure) {
-        (_, Some(why)) => Status::Failed { why },
-        _ if failed > 0 => Status::Failed { why: format!("{failed} messages were refused or not kept") },
-        (End::Stopped(ns), None) => Status::Partial { why: at(*ns) },
-        _ => Status::Ok,
-    };
-    EngineResult {
-        name: job.engine.clone(),
-        status,
-        send: send.map(|path| path.name().to_owned()).unwrap_or_default(),
-        order: job.order,
-        measurement: Some(Measurement {
-            backlog: measure::backlog(&series, interval_s),
-            dry: measure::dry(&series, interval_s, played),
-            objectives: measure::objectives(&wanted, &played.recorder, &series, interval_s),
-            throughput: measure::throughput(resolved, &phases, &series),
-            generator: measure::generator(resolved, played),
-            attestation: costs::attestation(engine, send, *tails, report),
-            phases,
-            total,
-            series,
-            costs,
-            content,
-            validity,
-            notes,
-        }),
-    }
-}
-
-fn content_verdict(content: &Content, problems: &[String], played: &Played) -> Verdict {
-    let wrong = content.lost + content.doubled + content.reordered + content.damaged;
-    let gate = "content".to_owned();
-    if let Some(problem) = problems.first().filter(|_| wrong > 0 || !matches!(played.end, End::Stopped(_))) {
-        return Verdict { gate, passed: false, detail: problem.clone() };
-    }
-    let consumers = content.tail_consumers + content.catch_up_consumers;
-    let detail = match (&played.end, consumers) {
-        (_, 0) => "nothing to read back: this engine keeps nothing".to_owned(),
-        (End::NotReceived, _) => {
-            format!("consumers had not received everything {} s after the last acknowledgement", RECEIVE.as_secs())
-        }
-        _ => format!("{} messages received by {consumers} consumers: none lost, doubled, reordered or damaged", content.verified_messages),
-    };
-    Verdict { gate, passed: played.end != End::NotReceived, detail }
 }

@@ -41,7 +41,8 @@ impl Device {
             return Ok(Some(found));
         }
         // btrfs and others show an anonymous device number: the mount table names the real one.
-        let source = super::machine::Mount::of(path).map(|mount| mount.source).filter(|source| source.starts_with("/dev/"));
+        let source =
+            super::machine::Mount::of(path).map(|mount| mount.source).filter(|source| source.starts_with("/dev/"));
         let Some(number) = source.and_then(|source| fs::metadata(source).ok()).map(|node| node.st_rdev()) else {
             return Ok(None);
         };

@@ -1,4 +1,4 @@
-//! What the kernel does on behalf of everybody: write-back threads, dirty memory, pressure.
+//! What the kernel does on behalf of everybody: write-back threads, dirty memory.
 
 use super::threads::{parse_schedstat, parse_stat};
 use std::fs;
@@ -15,10 +15,13 @@ pub fn write_back_cpu_ns() -> Option<u64> {
         if !entry.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit) {
             continue;
         }
-        let Some(stat) = fs::read_to_string(path.join("stat")).ok().and_then(|text| parse_stat(&text)) else { continue };
+        let Some(stat) = fs::read_to_string(path.join("stat")).ok().and_then(|text| parse_stat(&text)) else {
+            continue;
+        };
         if stat.parent == KTHREADD && carries_data(&stat.name) {
             let precise = fs::read_to_string(path.join("schedstat")).ok().and_then(|text| parse_schedstat(&text));
-            sum_ns += precise.unwrap_or(stat.cpu_ticks * 1_000_000_000 / rustix::param::clock_ticks_per_second());
+            let by_ticks = stat.cpu_ticks * 1_000_000_000 / rustix::param::clock_ticks_per_second();
+            sum_ns += precise.map_or(by_ticks, |(cpu_ns, _)| cpu_ns);
             seen = true;
         }
     }
@@ -72,29 +75,6 @@ fn parse_meminfo(text: &str) -> Memory {
     }
 }
 
-/// Microseconds in which some task waited, since the machine started (pressure stall information).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pressure {
-    /// For a processor.
-    pub cpu_us: u64,
-    /// For I/O.
-    pub io_us: u64,
-}
-
-impl Pressure {
-    /// Reads `/proc/pressure`; `None` where the kernel has none.
-    #[must_use]
-    pub fn sample() -> Option<Self> {
-        let read = |what: &str| parse_pressure(&fs::read_to_string(format!("/proc/pressure/{what}")).ok()?);
-        Some(Self { cpu_us: read("cpu")?, io_us: read("io")? })
-    }
-}
-
-fn parse_pressure(text: &str) -> Option<u64> {
-    let some = text.lines().find_map(|line| line.strip_prefix("some "))?;
-    some.split_ascii_whitespace().find_map(|field| field.strip_prefix("total="))?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,13 +86,6 @@ mod tests {
         assert_eq!((memory.dirty_bytes, memory.writeback_bytes), (216 * 1024, 4 * 1024));
         assert_eq!((memory.total_bytes, memory.unsettled_bytes()), (24_684_096 * 1024, 220 * 1024));
         assert_eq!(parse_meminfo(""), Memory::default());
-    }
-
-    #[test]
-    fn pressure_is_the_total_of_some() {
-        let text = "some avg10=0.00 avg60=0.10 avg300=0.52 total=15908294\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n";
-        assert_eq!(parse_pressure(text), Some(15_908_294));
-        assert_eq!(parse_pressure("none"), None);
     }
 
     #[test]

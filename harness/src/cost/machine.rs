@@ -32,12 +32,13 @@ impl Mount {
 
 /// The longest mount point above the path wins; of several on one point, the last.
 fn find_mount(mountinfo: &str, path: &Path) -> Option<Mount> {
-    mountinfo.lines().filter_map(parse_mount).filter(|mount| path.starts_with(&mount.point)).fold(None, |best, mount| {
-        match best {
+    mountinfo.lines().filter_map(parse_mount).filter(|mount| path.starts_with(&mount.point)).fold(
+        None,
+        |best, mount| match best {
             Some(best) if Mount::depth(&best) > Mount::depth(&mount) => Some(best),
             _ => Some(mount),
-        }
-    })
+        },
+    )
 }
 
 impl Mount {
@@ -97,7 +98,8 @@ pub fn cpu_quota() -> Option<f64> {
         parse_cpu_max(&below.or_else(|_| fs::read_to_string("/sys/fs/cgroup/cpu.max")).ok()?)
     };
     let legacy = || {
-        let read = |file: &str| fs::read_to_string(format!("/sys/fs/cgroup/cpu/{file}")).ok()?.trim().parse::<f64>().ok();
+        let read =
+            |file: &str| fs::read_to_string(format!("/sys/fs/cgroup/cpu/{file}")).ok()?.trim().parse::<f64>().ok();
         let quota = read("cpu.cfs_quota_us")?;
         (quota > 0.0).then_some(quota / read("cpu.cfs_period_us")?)
     };
@@ -114,7 +116,8 @@ fn parse_cpu_max(text: &str) -> Option<f64> {
 #[must_use]
 pub fn cpu_model() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim()));
+    let model =
+        text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, name)| name.trim()));
     model.unwrap_or(std::env::consts::ARCH).to_owned()
 }
 

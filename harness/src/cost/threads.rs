@@ -30,6 +30,8 @@ pub struct Thread {
     pub name: String,
     /// Processor time, nanoseconds.
     pub cpu_ns: u64,
+    /// Time in which it could have run and something else had its processor, nanoseconds.
+    pub waited_ns: u64,
     /// Page faults that needed no device.
     pub minor_faults: u64,
     /// Page faults that waited for the device.
@@ -50,6 +52,8 @@ pub struct Threads {
 pub struct Used {
     /// Processor time, nanoseconds.
     pub cpu_ns: u64,
+    /// Time in which something else had their processors, nanoseconds.
+    pub waited_ns: u64,
     /// Minor page faults.
     pub minor_faults: u64,
     /// Major page faults.
@@ -76,6 +80,7 @@ impl UsedByRole {
         let parts = [self.shards, self.helpers, self.ring_workers];
         Used {
             cpu_ns: parts.iter().map(|p| p.cpu_ns).sum(),
+            waited_ns: parts.iter().map(|p| p.waited_ns).sum(),
             minor_faults: parts.iter().map(|p| p.minor_faults).sum(),
             major_faults: parts.iter().map(|p| p.major_faults).sum(),
         }
@@ -133,6 +138,7 @@ impl Threads {
             };
             let cpu_ns = now.cpu_ns.saturating_sub(before.map_or(0, |b| b.cpu_ns));
             sum.cpu_ns += cpu_ns;
+            sum.waited_ns += now.waited_ns.saturating_sub(before.map_or(0, |b| b.waited_ns));
             sum.minor_faults += now.minor_faults.saturating_sub(before.map_or(0, |b| b.minor_faults));
             sum.major_faults += now.major_faults.saturating_sub(before.map_or(0, |b| b.major_faults));
             seen_ns += cpu_ns;
@@ -154,7 +160,9 @@ fn read_thread(task: &Path) -> Option<Thread> {
     let precise = fs::read_to_string(task.join("schedstat")).ok().and_then(|text| parse_schedstat(&text));
     Some(Thread {
         name: stat.name,
-        cpu_ns: precise.unwrap_or(stat.cpu_ticks * 1_000_000_000 / rustix::param::clock_ticks_per_second()),
+        cpu_ns: precise
+            .map_or(stat.cpu_ticks * 1_000_000_000 / rustix::param::clock_ticks_per_second(), |(cpu, _)| cpu),
+        waited_ns: precise.map_or(0, |(_, waited)| waited),
         minor_faults: stat.minor_faults,
         major_faults: stat.major_faults,
     })
@@ -185,9 +193,10 @@ pub(crate) fn parse_stat(text: &str) -> Option<Stat> {
     })
 }
 
-/// The first number of `schedstat`: nanoseconds on a processor.
-pub(crate) fn parse_schedstat(text: &str) -> Option<u64> {
-    text.split_ascii_whitespace().next()?.parse().ok()
+/// The first two numbers of `schedstat`: nanoseconds on a processor, and waiting for one.
+pub(crate) fn parse_schedstat(text: &str) -> Option<(u64, u64)> {
+    let mut fields = text.split_ascii_whitespace().map_while(|field| field.parse().ok());
+    Some((fields.next()?, fields.next()?))
 }
 
 #[cfg(test)]
@@ -195,7 +204,8 @@ mod tests {
     use super::*;
 
     fn thread(name: &str, cpu_ms: u64, minor: u64) -> Thread {
-        Thread { name: name.to_owned(), cpu_ns: cpu_ms * 1_000_000, minor_faults: minor, major_faults: 1 }
+        let cpu_ns = cpu_ms * 1_000_000;
+        Thread { name: name.to_owned(), cpu_ns, waited_ns: cpu_ns / 10, minor_faults: minor, major_faults: 1 }
     }
 
     #[test]
@@ -207,14 +217,19 @@ mod tests {
             ("odd) name (x", 11, 98, 7, 300)
         );
         assert!(parse_stat("77 (cut) R 11").is_none());
-        assert_eq!(parse_schedstat("65708348 42779076 169\n"), Some(65_708_348));
+        assert_eq!(parse_schedstat("65708348 42779076 169\n"), Some((65_708_348, 42_779_076)));
         assert_eq!(parse_schedstat(""), None);
     }
 
     #[test]
     fn the_engine_is_charged_with_shards_helpers_and_their_ring_workers_only() {
         let before = Threads {
-            live: [(10, thread("generator", 100, 5)), (11, thread("shard-0", 50, 10)), (12, thread("hw-prepare", 5, 0))].into(),
+            live: [
+                (10, thread("generator", 100, 5)),
+                (11, thread("shard-0", 50, 10)),
+                (12, thread("hw-prepare", 5, 0)),
+            ]
+            .into(),
             process_cpu_ns: 155_000_000,
         };
         let after = Threads {
@@ -231,7 +246,7 @@ mod tests {
             process_cpu_ns: (155 + 1_633 + 100) * 1_000_000,
         };
         let used = after.since(&before);
-        assert_eq!(used.shards, Used { cpu_ns: 500_000_000, minor_faults: 7, major_faults: 0 });
+        assert_eq!(used.shards, Used { cpu_ns: 500_000_000, waited_ns: 50_000_000, minor_faults: 7, major_faults: 0 });
         assert_eq!(used.helpers.cpu_ns, 20_000_000);
         assert_eq!(used.ring_workers.cpu_ns, 140_000_000);
         assert_eq!(used.load.cpu_ns, (1_000 + 70 + 3) * 1_000_000);

@@ -291,9 +291,10 @@ impl Consumers {
     /// them has ended.
     #[must_use]
     pub fn passed(&self, partition: u32) -> Option<u64> {
-        let tails = self.readers.iter().filter(|reader| {
-            reader.subscription.kind == Kind::Tail && reader.subscription.partition == partition
-        });
+        let tails = self
+            .readers
+            .iter()
+            .filter(|reader| reader.subscription.kind == Kind::Tail && reader.subscription.partition == partition);
         tails.map(|reader| if reader.live { Some(reader.stream.passed()) } else { None }).min().flatten()
     }
 
@@ -317,9 +318,10 @@ impl Consumers {
         for reader in &self.readers {
             all.add(&reader.earlier);
             all.add(reader.stream.findings());
-            let problem = reader.stream.first_problem().map(|problem| {
-                format!("partition {}: {problem}", reader.subscription.partition)
-            });
+            let problem = reader
+                .stream
+                .first_problem()
+                .map(|problem| format!("partition {}: {problem}", reader.subscription.partition));
             problems.extend(problem);
             problems.extend(reader.ended.clone());
         }

@@ -146,7 +146,9 @@ impl Encoder {
 
     /// Where the payload of a message lies: spread over the pool by a Weyl sequence, so that neighbours differ.
     fn payload(&self, number: u64, message: u32, bytes: usize) -> Range<usize> {
-        let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(u64::from(message).wrapping_mul(0xd1b5_4a32_d192_ed03));
+        let mixed = number
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .wrapping_add(u64::from(message).wrapping_mul(0xd1b5_4a32_d192_ed03));
         // The high half times the number of steps: a modulo without a division (Lemire, 2016).
         let step = ((mixed >> 32) * self.steps) >> 32;
         let start = step as usize * STEP_BYTES;

@@ -1,4 +1,8 @@
 //! One shard's producers: sends what its part of the schedule has due, and matches acknowledgements to what was sent.
+//!
+//! A flood that overtops the engine leaves a queue in the schedule, and when there is room again the generator needs time to work
+//! through it. That time is the queue's, not lateness: while a backlog stands that began with a full intake, a message is late only by
+//! what it took to send it once the one before it was sent. Whatever else keeps a message from being sent is lateness.
 
 use super::{
     clock::now_ns,
@@ -50,7 +54,10 @@ pub struct Feed {
     /// By partition of this shard, in order: what waits for its acknowledgement.
     waiting: Vec<VecDeque<Sent>>,
     sequences: Vec<u64>,
-    no_room_ns: u64,
+    /// When there was last a reason at the engine not to send: the intake was full, or a backlog that it had caused was being sent.
+    engine_waits_ns: u64,
+    /// The intake was full, and the generator has not yet caught up with the schedule.
+    behind: bool,
     /// Number of the shard's next batch; it chooses the payload.
     number: u64,
     tally: Tally,
@@ -82,7 +89,8 @@ impl Feed {
             shards,
             waiting: vec![VecDeque::new(); own],
             sequences: vec![0; own],
-            no_room_ns: 0,
+            engine_waits_ns: 0,
+            behind: false,
             // Shards draw payloads from different places.
             number: u64::from(shard) << 40,
             tally: Tally::default(),
@@ -96,7 +104,8 @@ impl Feed {
         self.schedule = schedule;
         self.next = self.schedule.next();
         self.pace = pace;
-        self.no_room_ns = 0;
+        self.engine_waits_ns = 0;
+        self.behind = false;
     }
 
     /// Sends what is due, bounded. `start_ns` is the schedule's start on CLOCK_MONOTONIC, `at_ns` the time now, both CLOCK_MONOTONIC.
@@ -109,6 +118,7 @@ impl Feed {
                 Pace::Closed => at_ns,
             };
             if intended_ns > at_ns {
+                self.behind = false;
                 break if batches > 0 { Turn::Sent } else { Turn::Until(intended_ns) };
             }
             if batches == BATCHES_A_TURN {
@@ -117,7 +127,8 @@ impl Feed {
             let shape = encoder.shape(arrival.messages, arrival.bytes);
             let bytes = encoder.bytes(shape);
             let Some(place) = self.producer.reserve(bytes) else {
-                self.no_room_ns = now_ns();
+                self.engine_waits_ns = now_ns();
+                self.behind = true;
                 self.tally.blocked += 1;
                 break if batches > 0 { Turn::Sent } else { Turn::Blocked };
             };
@@ -133,7 +144,10 @@ impl Feed {
             encoder.encode(shape, place, &content);
             at_ns = now_ns();
             self.producer.publish(arrival.partition, arrival.messages);
-            let sent = Sent::new(intended_ns, self.no_room_ns, at_ns, arrival.messages, bytes as u32);
+            let sent = Sent::new(intended_ns, self.engine_waits_ns, at_ns, arrival.messages, bytes as u32);
+            if self.behind {
+                self.engine_waits_ns = at_ns;
+            }
             recorder.sent(&sent);
             self.waiting[own].push_back(sent);
             self.sequences[own] += u64::from(arrival.messages);

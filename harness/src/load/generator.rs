@@ -112,7 +112,7 @@ impl Generator {
         mut tick: impl FnMut(&Tick) -> bool,
     ) -> Result<Played, ConsumerError> {
         let axis = Axis::new(resolved.interval_ns(), resolved.phases.iter().map(|phase| phase.end_ns).collect());
-        let catch_up = resolved.consumers.catch_up.map(|catch_up| usize::from(catch_up.phase));
+        let catch_up = resolved.consumers.catch_up.map(|catch_up| catch_up.phase);
         let catch_up_ns = catch_up.map(|phase| axis.phase_ns(phase));
         let tails = u64::from(resolved.consumers.tail);
         let end_ns = start_ns + axis.duration_ns();

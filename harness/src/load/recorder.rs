@@ -35,7 +35,7 @@ pub fn merge(sum: &mut Histogram<u64>, cell: &Histogram<u32>) {
 pub struct Sent {
     /// When it was to arrive by the schedule.
     pub intended_ns: u64,
-    /// When there was room at the engine for all that the generator knows: the last time at which there was none, or else the
+    /// Until when the engine kept it from being sent: the intake was full, or a backlog that it had caused was being sent. Else the
     /// intended arrival.
     pub room_ns: u64,
     /// When it was encoded and handed over.
@@ -51,7 +51,7 @@ pub struct Sent {
 pub struct Parts {
     /// Acknowledged less intended arrival.
     pub response: u64,
-    /// There was no room at the engine.
+    /// There was no room at the engine, or a backlog stood because there had been none.
     pub queued: u64,
     /// There was room, and the generator had not sent.
     pub lateness: u64,
@@ -60,11 +60,11 @@ pub struct Parts {
 }
 
 impl Sent {
-    /// A submission. `no_room_ns` is the last time at which its shard's intake was found full, 0 for never.
+    /// A submission. `engine_waits_ns` is the last time at which the engine was the reason not to send, 0 for never.
     #[must_use]
-    pub fn new(intended_ns: u64, no_room_ns: u64, sent_ns: u64, messages: u32, bytes: u32) -> Self {
+    pub fn new(intended_ns: u64, engine_waits_ns: u64, sent_ns: u64, messages: u32, bytes: u32) -> Self {
         let sent_ns = sent_ns.max(intended_ns);
-        Self { intended_ns, room_ns: no_room_ns.clamp(intended_ns, sent_ns), sent_ns, messages, bytes }
+        Self { intended_ns, room_ns: engine_waits_ns.clamp(intended_ns, sent_ns), sent_ns, messages, bytes }
     }
 
     /// The parts of its response when it was acknowledged at `done_ns`.
@@ -266,7 +266,10 @@ mod tests {
         let sent = Sent::new(100, 150, 170, 1, 1_100);
         assert_eq!(sent.parts(300), Parts { response: 200, queued: 50, lateness: 20, service: 130 });
         // The intake was last full before it arrived: no queue.
-        assert_eq!(Sent::new(100, 60, 170, 1, 1).parts(300), Parts { response: 200, queued: 0, lateness: 70, service: 130 });
+        assert_eq!(
+            Sent::new(100, 60, 170, 1, 1).parts(300),
+            Parts { response: 200, queued: 0, lateness: 70, service: 130 }
+        );
         // Never full.
         assert_eq!(Sent::new(100, 0, 100, 1, 1).parts(101), Parts { response: 1, queued: 0, lateness: 0, service: 1 });
         for (room, at, done) in [(0, 90, 80), (500, 120, 110), (110, 120, 119), (115, 130, 131)] {

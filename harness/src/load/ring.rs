@@ -215,7 +215,9 @@ impl Sockets {
 /// Interrupted, timed out, or busy with completions that are collected next: not failures.
 fn tolerate(result: io::Result<()>) -> io::Result<()> {
     match result {
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::ETIME | libc::EBUSY | libc::EAGAIN)) => Ok(()),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::ETIME | libc::EBUSY | libc::EAGAIN)) => {
+            Ok(())
+        }
         other => other,
     }
 }

@@ -176,7 +176,8 @@ impl Stream {
         };
         let expected = self.next_offset;
         // A read begins with the batch that holds the offset, which may be in its middle.
-        let contains_start = base < expected && base + u64::from(messages) > expected && self.findings == Findings::default();
+        let contains_start =
+            base < expected && base + u64::from(messages) > expected && self.findings == Findings::default();
         if base < expected && !contains_start {
             self.damaged(format!("base offset {base} where {expected} was expected"));
             return None;
@@ -204,7 +205,8 @@ impl Stream {
             let late = self.gaps.iter().position(|(start, end)| *start <= first && first + messages <= *end);
             if let Some(gap) = late {
                 let (start, end) = self.gaps.remove(gap).expect("just found");
-                self.gaps.extend([(start, first), (first + messages, end)].into_iter().filter(|(start, end)| start < end));
+                self.gaps
+                    .extend([(start, first), (first + messages, end)].into_iter().filter(|(start, end)| start < end));
                 self.findings.lost -= messages.min(self.findings.lost);
                 self.findings.reordered += messages;
                 self.problem(|| format!("message {first} came after message {}", expected - 1));

@@ -8,8 +8,8 @@ use crate::cost::{
 };
 use crate::profile::{Plan, Resolved, Role};
 use crate::summary::{
-    Clock, EngineResult, Machine, Manifest, Objective, Phase, PhaseRole, Plateau, Run, RunState, SCHEMA_VERSION, Summary,
-    Verdict, Wall,
+    Clock, EngineResult, Machine, Manifest, Objective, Phase, PhaseRole, Plateau, Run, RunState, SCHEMA_VERSION,
+    Summary, Verdict, Wall,
 };
 use std::collections::BTreeMap;
 
@@ -129,7 +129,9 @@ fn manifest(
     let mut validity = summary.validity.clone();
     for engine in &summary.engines {
         let own = engine.measurement.iter().flat_map(|measured| &measured.validity);
-        validity.extend(own.map(|verdict| Verdict { gate: format!("{}: {}", engine.name, verdict.gate), ..verdict.clone() }));
+        validity.extend(
+            own.map(|verdict| Verdict { gate: format!("{}: {}", engine.name, verdict.gate), ..verdict.clone() }),
+        );
     }
     Manifest {
         schema_version: SCHEMA_VERSION,
@@ -175,7 +177,8 @@ fn manifest(
 /// The command that repeats a run, with every choice that decides its figures resolved.
 fn command(prepared: &Prepared, config: &RunConfig, resolved: &Resolved, plateau: Option<&Plateau>) -> String {
     let engines: Vec<&str> = config.engines.iter().map(|engine| engine.name()).collect();
-    let mut words = vec![format!("highwater run {}", quoted(&prepared.given)), format!("--engine {}", engines.join(","))];
+    let mut words =
+        vec![format!("highwater run {}", quoted(&prepared.given)), format!("--engine {}", engines.join(","))];
     words.push(format!("--durability {}", config.durability));
     words.push(format!("--commit {}", config.commit));
     words.extend(config.send.map(|path| format!("--send {path}")));
@@ -194,7 +197,8 @@ fn quoted(word: &str) -> String {
 }
 
 fn notes(engines: &[EngineResult]) -> Vec<String> {
-    let mut paths: Vec<&str> = engines.iter().map(|engine| engine.send.as_str()).filter(|path| !path.is_empty()).collect();
+    let mut paths: Vec<&str> =
+        engines.iter().map(|engine| engine.send.as_str()).filter(|path| !path.is_empty()).collect();
     paths.sort_unstable();
     paths.dedup();
     let mut notes = Vec::new();

@@ -221,7 +221,8 @@ pub fn listen(job: &Job, interrupts: &Interrupts, mut each: impl FnMut(&Event)) 
         if heard.elapsed() > SILENCE_MAX {
             child.kill();
             let (_, words) = child.wait()?;
-            let why = format!("the engine's process said nothing for {} s and was ended; {words}", SILENCE_MAX.as_secs());
+            let why =
+                format!("the engine's process said nothing for {} s and was ended; {words}", SILENCE_MAX.as_secs());
             return Ok(last.map_or(Answer::Died(why), Answer::Event));
         }
     }

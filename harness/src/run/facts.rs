@@ -68,7 +68,11 @@ pub fn verdicts(dir: &Path, machine: &Machine, on_disk: bool, shards: u32) -> Ve
         verdicts.push(verdict(
             "tmpfs",
             !in_memory,
-            format!("data on {}{}", machine.file_system, if in_memory { ": there is no disk to measure; name one with --dir" } else { "" }),
+            format!(
+                "data on {}{}",
+                machine.file_system,
+                if in_memory { ": there is no disk to measure; name one with --dir" } else { "" }
+            ),
         ));
     }
     verdicts

@@ -168,7 +168,10 @@ fn height(
     if config.peak != Peak::Probe
         && let Some(plateau) = walls::plateau(&remembered, &durability, multiple, true)
     {
-        screen.line(&format!("walls remembered from an earlier run (--peak probe measures them again):\n{}", listed(&remembered)));
+        screen.line(&format!(
+            "walls remembered from an earlier run (--peak probe measures them again):\n{}",
+            listed(&remembered)
+        ));
         return Ok(Some((remembered, Some(plateau))));
     }
     let Some(found) = probe::walls(prepared, config, base, screen, interrupts)? else { return Ok(None) };

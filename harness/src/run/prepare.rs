@@ -59,15 +59,7 @@ impl Prepared {
                 Availability::Unavailable(why) => unavailable.push((*engine, why)),
             }
         }
-        Ok(Self {
-            given: given.to_owned(),
-            profile,
-            sha256,
-            available,
-            unavailable,
-            results_root,
-            data_parent,
-        })
+        Ok(Self { given: given.to_owned(), profile, sha256, available, unavailable, results_root, data_parent })
     }
 
     /// An engine with files takes part.

@@ -39,7 +39,8 @@ pub fn walls(
 ) -> anyhow::Result<Option<Vec<Wall>>> {
     let wanted = walls::wanted(config.durability);
     let any_peak = prepared.profile.needs_peak().then_some(ANY_PEAK);
-    let settings = Settings { peak: any_peak, rate: None, speed: config.speed, seed: config.seed, shards: config.shards };
+    let settings =
+        Settings { peak: any_peak, rate: None, speed: config.speed, seed: config.seed, shards: config.shards };
     let resolved = prepared.profile.resolve(&settings).map_err(crate::config::Usage::from_error)?;
     let sizes = prepared.sizes(config, &resolved);
     let schedule = Schedule { settings, resolved: &resolved, sizes, walls: &[] };
@@ -54,7 +55,10 @@ pub fn walls(
         }
         settle::settle(&prepared.data_parent, screen, interrupts);
         let topic = format!("probe {engine} {durability}");
-        screen.moving(&topic, &format!("probing the wall of {engine} at {durability} ({} of {})", number + 1, wanted.len()));
+        screen.moving(
+            &topic,
+            &format!("probing the wall of {engine} at {durability} ({} of {})", number + 1, wanted.len()),
+        );
         let scratch = EngineKind::DISK
             .contains(engine)
             .then(|| Scratch::fresh(base.join(format!(".probe-{engine}-{}", std::process::id()))))

@@ -95,7 +95,18 @@ fn places_that_cannot_hold_data_or_results_are_named() {
 #[test]
 fn a_run_that_does_not_fit_is_refused_before_it_begins() {
     let place = Place::new(1.0);
-    let arguments = ["run", "short.toml", "--engine", "memory", "--peak", "900M", "--speed", "0.001", "--retention-bytes", "900TiB"];
+    let arguments = [
+        "run",
+        "short.toml",
+        "--engine",
+        "memory",
+        "--peak",
+        "900M",
+        "--speed",
+        "0.001",
+        "--retention-bytes",
+        "900TiB",
+    ];
     refused(&place, &arguments, 1, &["memory engine", "--retention-bytes"]);
 }
 

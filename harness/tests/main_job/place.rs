@@ -56,8 +56,9 @@ pub(crate) struct Place {
 impl Place {
     /// A folder with `short.toml`, whose plateau lasts so many seconds.
     pub(crate) fn new(seconds: f64) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("short.toml"), SHORT.replace("SECONDS", &seconds.to_string())).unwrap();
+        let folder = tempfile::tempdir().expect("a folder for the test");
+        std::fs::write(folder.path().join("short.toml"), SHORT.replace("SECONDS", &seconds.to_string()))
+            .expect("a writable folder");
         Self { folder }
     }
 
@@ -73,7 +74,7 @@ impl Place {
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
+        self.command(arguments).output().expect("the binary starts")
     }
 
     /// The folder of the last run.
@@ -83,7 +84,7 @@ impl Place {
 
     /// `summary.json` of the last run.
     pub(crate) fn summary(&self) -> harness::summary::Summary {
-        harness::summary::load_summary(&self.latest()).unwrap()
+        harness::summary::load_summary(&self.latest()).expect("a run left its summary")
     }
 }
 

@@ -13,7 +13,8 @@ fn a_run_leaves_every_file_and_every_message_is_accounted_for() {
     for file in ["manifest.json", "summary.json", "latency.hlog", "series.csv", "report.html"] {
         assert!(place.latest().join(file).is_file(), "{file}");
     }
-    let leftovers: Vec<_> = std::fs::read_dir(place.latest()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let leftovers: Vec<_> =
+        std::fs::read_dir(place.latest()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(leftovers.len(), 5, "nothing else stays: {leftovers:?}");
 
     let summary = place.summary();
@@ -63,7 +64,9 @@ fn a_run_leaves_every_file_and_every_message_is_accounted_for() {
 
     let shown = place.run(&["show", "latest"]);
     assert_eq!(shown.status.code(), Some(0));
-    let table = |text: String| text.lines().take_while(|line| !line.starts_with("report")).map(str::to_owned).collect::<Vec<_>>();
+    let table = |text: String| {
+        text.lines().take_while(|line| !line.starts_with("report")).map(str::to_owned).collect::<Vec<_>>()
+    };
     assert_eq!(table(out(&shown)), table(out(&output)));
     assert!(!err(&output).contains('\x1b') && !out(&output).contains('\x1b'), "no control codes without a terminal");
 }
@@ -71,7 +74,8 @@ fn a_run_leaves_every_file_and_every_message_is_accounted_for() {
 #[test]
 fn json_is_the_summary_and_out_is_the_folder() {
     let place = Place::new(0.2);
-    let output = place.run(&["run", "short.toml", "--engine", "memory", "--durability", "none", "--json", "--out", "kept/here"]);
+    let output =
+        place.run(&["run", "short.toml", "--engine", "memory", "--durability", "none", "--json", "--out", "kept/here"]);
     assert_eq!(output.status.code(), Some(0), "{}", err(&output));
     let printed: harness::summary::Summary = serde_json::from_slice(&output.stdout).unwrap();
     let stored = harness::summary::load_summary(&place.path().join("kept/here")).unwrap();

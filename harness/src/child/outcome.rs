@@ -1,0 +1,153 @@
+//! What a child tells of a finished load: a wall, or an engine's whole result.
+
+use super::{
+    costs::{self, Spent},
+    job::{Job, Probed},
+    measure,
+    play::{Loaded, RECEIVE},
+};
+use crate::load::generator::End;
+use crate::profile::Resolved;
+use crate::summary::{Content, EngineResult, Measurement, Status, Verdict};
+use anyhow::bail;
+use broker::{EngineKind, NodeReport};
+use log_api::SendPath;
+
+/// A load that has ended, and a node that has stopped.
+pub(super) struct Finished<'a> {
+    pub(super) job: &'a Job,
+    pub(super) resolved: &'a Resolved,
+    pub(super) engine: EngineKind,
+    /// `None` for an engine that gives nothing back.
+    pub(super) send: Option<SendPath>,
+    pub(super) loaded: &'a Loaded,
+    pub(super) report: &'a NodeReport,
+    pub(super) spent: &'a Spent,
+}
+
+impl Finished<'_> {
+    /// The wall that a probe found, without its first `settle_ms`.
+    pub(super) fn probed(&self, settle_ms: u64) -> anyhow::Result<Probed> {
+        if let Some(failure) = self.failure() {
+            bail!("{failure}");
+        }
+        if let Some(problem) = self.loaded.problems.first() {
+            bail!("{problem}");
+        }
+        let played = &self.loaded.played;
+        let interval_ns = self.resolved.interval_ns();
+        let End::Stopped(stopped_ns) = played.end else { bail!("the probe's schedule ended early") };
+        let first = (settle_ms * 1_000_000).div_ceil(interval_ns) as usize;
+        let last = ((stopped_ns / interval_ns) as usize).min(played.recorder.achieved.len());
+        if first >= last {
+            bail!("nothing was acknowledged after the first {settle_ms} ms");
+        }
+        let seconds = ((last - first) as u64 * interval_ns) as f64 / 1e9;
+        let messages: u64 = played.recorder.achieved[first..last].iter().sum();
+        let busy_ns: u64 = played.busy_ns.iter().take(last).skip(first).sum();
+        Ok(Probed { messages_per_s: messages as f64 / seconds, generator_busy: busy_ns as f64 / 1e9 / seconds })
+    }
+
+    /// The engine's row.
+    pub(super) fn result(&self) -> EngineResult {
+        let Self { job, resolved, engine, send, loaded, report, spent } = *self;
+        let Loaded { played, findings, .. } = loaded;
+        let interval_s = resolved.interval_ns() as f64 / 1e9;
+        let phases = measure::phases(resolved, &played.recorder, loaded.tails);
+        let total = measure::total(resolved, &played.recorder, &phases);
+        let series = measure::series(&played.recorder, &played.end);
+        let durability = job.durability.parse().expect("the node was started with it");
+        let objectives = resolved.objectives_for(durability);
+        let wanted: Vec<(u64, f64)> = objectives.map(|objective| (objective.within_ns, objective.share)).collect();
+        let content = self.content();
+        let validity = vec![
+            measure::lateness_verdict(&total),
+            measure::achieved_verdict(job, &played.recorder, &series),
+            measure::arrivals_verdict(resolved, &phases, &played.end),
+            self.content_verdict(&content),
+        ];
+        let mut notes = costs::notes(report, spent);
+        if findings.skipped > 0 {
+            notes.push(format!("{} messages were trimmed before a consumer reached them", findings.skipped));
+        }
+        EngineResult {
+            name: job.engine.clone(),
+            status: self.status(),
+            send: send.map(|path| path.name().to_owned()).unwrap_or_default(),
+            order: job.order,
+            measurement: Some(Measurement {
+                backlog: measure::backlog(&series, interval_s),
+                dry: measure::dry(&series, interval_s, played),
+                objectives: measure::objectives(&wanted, &played.recorder, &series, interval_s),
+                throughput: measure::throughput(resolved, &phases, &series),
+                generator: measure::generator(resolved, played),
+                costs: costs::costs(engine, send, loaded.tails, report, spent),
+                attestation: costs::attestation(engine, send, loaded.tails, report),
+                phases,
+                total,
+                series,
+                content,
+                validity,
+                notes,
+            }),
+        }
+    }
+
+    fn failure(&self) -> Option<String> {
+        self.report.shards.iter().find_map(|shard| shard.failure.clone())
+    }
+
+    fn status(&self) -> Status {
+        let played = &self.loaded.played;
+        if let Some(why) = self.failure() {
+            return Status::Failed { why };
+        }
+        let failed = played.tally.refused + played.tally.poisoned;
+        if failed > 0 {
+            return Status::Failed { why: format!("{failed} messages were refused or not kept") };
+        }
+        match played.end {
+            End::Stopped(ns) => {
+                let duration_s = self.resolved.duration_ns as f64 / 1e9;
+                Status::Partial { why: format!("stopped at {:.1} s of {duration_s:.1} s", ns as f64 / 1e9) }
+            }
+            End::Complete | End::NotReceived | End::NotDry => Status::Ok,
+        }
+    }
+
+    fn content(&self) -> Content {
+        let found = &self.loaded.findings;
+        Content {
+            tail_consumers: self.loaded.tails,
+            catch_up_consumers: self.loaded.catch_ups,
+            verified_messages: found.verified + found.older,
+            lost: found.lost,
+            doubled: found.doubled,
+            reordered: found.reordered,
+            damaged: found.damaged,
+        }
+    }
+
+    fn content_verdict(&self, content: &Content) -> Verdict {
+        let Loaded { played, findings, problems, .. } = self.loaded;
+        let gate = "content".to_owned();
+        // A run that is stopped cuts its consumers' connections: that alone is no problem.
+        let stopped = matches!(played.end, End::Stopped(_));
+        if let Some(problem) = problems.first().filter(|_| !findings.is_clean() || !stopped) {
+            return Verdict { gate, passed: false, detail: problem.clone() };
+        }
+        let consumers = content.tail_consumers + content.catch_up_consumers;
+        let received = content.verified_messages;
+        let detail = match (&played.end, consumers) {
+            (_, 0) => "nothing to read back: this engine keeps nothing".to_owned(),
+            (End::NotReceived, _) => {
+                format!("consumers had not received everything {} s after the last acknowledgement", RECEIVE.as_secs())
+            }
+            (_, 1) => format!("{received} messages received: none lost, doubled, reordered or damaged"),
+            _ => format!(
+                "{received} messages received by {consumers} consumers: none lost, doubled, reordered or damaged"
+            ),
+        };
+        Verdict { gate, passed: played.end != End::NotReceived, detail }
+    }
+}
