@@ -2,5 +2,6 @@
 
 mod bad_input;
 mod ctrl_c;
+mod disk;
 mod place;
 mod runs;

@@ -90,7 +90,9 @@ fn the_same_seed_offers_the_same_and_another_seed_does_not() {
         let output = place.run(&["run", "short.toml", "--engine", "null", "--durability", "none", "--seed", seed]);
         assert_eq!(output.status.code(), Some(0), "{}", err(&output));
         let measured = place.summary().engines[0].measurement.clone().unwrap();
-        (measured.series.offered_per_s, load_manifest(&place.latest()).unwrap().schedule_sha256)
+        // A drain of an interval or two may follow the schedule.
+        let offered: Vec<f64> = measured.series.offered_per_s.into_iter().filter(|offered| *offered > 0.0).collect();
+        (offered, load_manifest(&place.latest()).unwrap().schedule_sha256)
     };
     let first = offered("3");
     assert_eq!(offered("3"), first);
