@@ -3,7 +3,7 @@
 //! The fault model: the process stops between two operations, with commits in flight or not (`Crash`: the engine is dropped; the
 //! kernel keeps what it was given). Kills inside an operation are in [`crate::kill`], failing disks in [`crate::conformance`].
 //!
-//! What lives here: how sequences are drawn and repeated. [`operations`](crate::model) says what an operation is; `state` is the
+//! What lives here: how sequences are drawn and repeated. `operations` says what an operation is; `state` is the
 //! model; `run` carries operations out and compares.
 //!
 //! Each sequence has a seed; a failure is shrunk and printed with the seed that repeats it. Which operations a sequence may contain,
@@ -27,6 +27,9 @@ const CASES_TOGETHER_DEFAULT: u64 = 16;
 
 /// Steps of making a failing sequence smaller; each runs it once.
 const SHRINK_STEPS_MAX: u32 = 400;
+
+/// Milliseconds after which a failing sequence is small enough: one that hangs takes minutes a step.
+const SHRINK_MS_MAX: u32 = 60_000;
 
 /// The first seed of a run: `HIGHWATER_SEED`, or always the same.
 ///
@@ -108,8 +111,13 @@ fn each_case(cases: u64, shrink_steps_max: u32, run: impl Fn(&Case) -> Result<()
     for seed in first..first + cases {
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
-        let config =
-            Config { cases: 1, failure_persistence: None, max_shrink_iters: shrink_steps_max, ..Config::default() };
+        let config = Config {
+            cases: 1,
+            failure_persistence: None,
+            max_shrink_iters: shrink_steps_max,
+            max_shrink_time: SHRINK_MS_MAX,
+            ..Config::default()
+        };
         let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
         let result = runner.run(&operations::case(seed), |case| run(&case).map_err(TestCaseError::fail));
         match result {
