@@ -1,6 +1,6 @@
 //! The tests that every engine runs.
 //!
-//! What lives here: the conformance suite ([`conformance`]), the model test and the relay of engines over one directory
+//! What lives here: the conformance suite ([`mod@conformance`]), the model test and the relay of engines over one directory
 //! ([`model`]), the kill test ([`kill`]), file systems to break ([`media`]), and what they share. What never does: an engine other
 //! than the model; engines depend on this crate for their tests, not the other way round.
 //!

@@ -1,7 +1,7 @@
 //! Random operations against a model: whatever the order, an engine does what the contract says.
 //!
 //! The fault model: the process stops between two operations, with commits in flight or not (`Crash`: the engine is dropped; the
-//! kernel keeps what it was given). Kills inside an operation are in [`crate::kill`], failing disks in [`crate::conformance`].
+//! kernel keeps what it was given). Kills inside an operation are in [`crate::kill`], failing disks in [`mod@crate::conformance`].
 //!
 //! What lives here: how sequences are drawn and repeated. `operations` says what an operation is; `state` is the
 //! model; `run` carries operations out and compares.

@@ -102,7 +102,7 @@ macro_rules! conformance {
     };
 }
 
-/// A test for each named function of [`crate::conformance`].
+/// A test for each named function of [`mod@crate::conformance`].
 #[doc(hidden)]
 #[macro_export]
 macro_rules! conformance_tests {
