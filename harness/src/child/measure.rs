@@ -278,3 +278,142 @@ pub fn arrivals_verdict(resolved: &Resolved, phases: &[PhaseResult], end: &End) 
         detail: format!("{drawn} messages where the curve has {expected:.0}, at most {bound:.0} off ({law})"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::{axis::Axis, feed::Tally, recorder::Sent};
+    use crate::profile::{Profile, Settings};
+    use crate::summary::Dry;
+
+    const MS: u64 = 1_000_000;
+
+    /// `steady` played 35 times faster: phases of 1/7 s and 6/7 s at 20,000 messages a second.
+    fn resolved() -> Resolved {
+        let settings = Settings { speed: Some(35.0), shards: 1, ..Settings::default() };
+        Profile::load("steady").unwrap().resolve(&settings).unwrap()
+    }
+
+    /// One message a millisecond, each acknowledged after `delay_ms` of its number; `None`: never.
+    fn played(end: End, delay_ms: impl Fn(u64) -> Option<u64>) -> Played {
+        let resolved = resolved();
+        let ends = resolved.phases.iter().map(|phase| phase.end_ns).collect();
+        let mut recorder = Recorder::new(Axis::new(resolved.interval_ns(), ends), 0);
+        for number in 0..1_000 {
+            let at_ns = number * MS;
+            let sent = Sent::new(at_ns, 0, at_ns, 1, 1_100);
+            recorder.sent(&sent);
+            if let Some(delay_ms) = delay_ms(number) {
+                recorder.acknowledged(&sent, at_ns + delay_ms * MS);
+            }
+        }
+        Played { recorder, tally: Tally::default(), busy_ns: vec![10 * MS; 10], end }
+    }
+
+    #[test]
+    fn phases_add_up_to_the_whole() {
+        let (resolved, played) = (resolved(), played(End::Complete, |_| Some(3)));
+        let phases = phases(&resolved, &played.recorder, 1);
+        let total = total(&resolved, &played.recorder, &phases);
+        assert_eq!(phases.len(), 2);
+        assert_eq!(phases.iter().map(|phase| phase.offered_messages).sum::<u64>(), 1_000);
+        assert_eq!((total.offered_messages, total.acknowledged_messages, total.response.count), (1_000, 1_000, 1_000));
+        assert!(total.response.p50_ns.is_some_and(|p50| p50.abs_diff(3 * MS) < MS / 100));
+        assert_eq!(total.lateness.max_ns, Some(0));
+        assert_eq!(total.response.p999_ns, None, "a thousand samples leave one beyond p99.9");
+        assert_eq!(total.end_to_end.map(|set| set.count), Some(0), "tail consumers that received nothing");
+    }
+
+    #[test]
+    fn a_series_goes_on_while_a_backlog_drains() {
+        // From 0.5 s on, everything is acknowledged at 1.25 s.
+        let played = played(End::Complete, |number| Some(if number < 500 { 1 } else { 1_250 - number }));
+        let series = series(&played.recorder, &played.end);
+        assert_eq!(series.len(), 13);
+        assert!(series.is_aligned());
+        assert_eq!(series.backlog, [1, 1, 1, 1, 1, 100, 200, 300, 400, 500, 500, 500, 0]);
+        assert_eq!((series.offered_per_s[9], series.offered_per_s[10]), (1_000.0, 0.0));
+        assert_eq!(series.achieved_per_s[12], 5_000.0);
+        assert_eq!(series.samples.iter().sum::<u64>(), 1_000, "a sample belongs to its intended arrival");
+        assert_eq!(series.samples[12], 0);
+        let deepest = backlog(&series, 0.1);
+        assert_eq!(deepest.peak_messages, 500);
+        assert!((deepest.peak_at_s - 1.0).abs() < 1e-9, "the end of the first interval where it was deepest");
+        assert!(matches!(dry(&series, 0.1, &played), Dry::Again { .. }));
+    }
+
+    #[test]
+    fn what_is_left_when_the_drain_is_given_up_is_told() {
+        let played = played(End::NotDry, |number| (number < 700).then_some(1));
+        let series = series(&played.recorder, &played.end);
+        assert!(matches!(dry(&series, 0.1, &played), Dry::Not { left_messages: 300, .. }));
+        let phases = phases(&resolved(), &played.recorder, 0);
+        let throughput = throughput(&resolved(), &phases, &series);
+        assert_eq!((throughput.offered_messages, throughput.acknowledged_messages), (1_000, 700));
+    }
+
+    #[test]
+    fn an_interrupted_series_ends_with_its_last_whole_interval() {
+        let played = played(End::Stopped(450 * MS), |number| (number < 440).then_some(1));
+        let series = series(&played.recorder, &played.end);
+        assert_eq!(series.len(), 4);
+    }
+
+    #[test]
+    fn objectives_count_what_was_never_acknowledged() {
+        // Half a second in time, a quarter too late, a quarter never.
+        let played = played(End::NotDry, |number| match number {
+            0..500 => Some(2),
+            500..750 => Some(40),
+            _ => None,
+        });
+        let series = series(&played.recorder, &played.end);
+        let met = objectives(&[(10 * MS, 0.9), (50 * MS, 0.7)], &played.recorder, &series, 0.1);
+        assert_eq!((met[0].share, met[1].share), (0.5, 0.75));
+        assert!(met[0].first_violation_s.is_some_and(|at_s| (at_s - 0.5).abs() < 1e-9));
+        assert!((met[0].above_s - 0.5).abs() < 1e-9);
+        assert!(
+            met[1].first_violation_s.is_some_and(|at_s| (at_s - 0.7).abs() < 1e-9),
+            "half of that interval is in time"
+        );
+    }
+
+    #[test]
+    fn the_generator_is_as_busy_as_in_its_busiest_second_of_the_plateau() {
+        let resolved = resolved();
+        let mut played = played(End::Complete, |_| Some(1));
+        assert!(!generator(&resolved, &played).harness_bound);
+        played.busy_ns = vec![95 * MS; 10];
+        let load = generator(&resolved, &played);
+        assert!(load.harness_bound && (load.busy_share_peak - 0.95).abs() < 1e-9);
+        played.busy_ns = vec![100 * MS, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert!(!generator(&resolved, &played).harness_bound, "the first tenth lies before the plateau");
+    }
+
+    #[test]
+    fn lateness_is_judged_by_p999_or_by_the_largest_of_few() {
+        let with = |p999_ns, max_ns| PhaseResult {
+            lateness: LatencySet { count: 10, p999_ns, max_ns, ..LatencySet::default() },
+            ..total(&resolved(), &played(End::Complete, |_| None).recorder, &[])
+        };
+        assert!(lateness_verdict(&with(Some(999_999), Some(80 * MS))).passed);
+        assert!(!lateness_verdict(&with(Some(1_000_001), Some(80 * MS))).passed);
+        assert!(!lateness_verdict(&with(None, Some(2 * MS))).passed);
+        assert!(lateness_verdict(&with(None, None)).passed);
+    }
+
+    #[test]
+    fn arrivals_that_miss_the_curve_are_told() {
+        let resolved = resolved();
+        let phases = |messages| {
+            let mut phases = phases(&resolved, &played(End::Complete, |_| None).recorder, 0);
+            phases[0].offered_messages = 0;
+            phases[1].offered_messages = messages;
+            phases
+        };
+        assert!(arrivals_verdict(&resolved, &phases(20_100), &End::Complete).passed);
+        let missing = arrivals_verdict(&resolved, &phases(18_000), &End::Complete);
+        assert!(!missing.passed && missing.detail.contains("18000 messages where the curve has 20000"), "{missing:?}");
+        assert!(arrivals_verdict(&resolved, &phases(18_000), &End::Stopped(5)).passed);
+    }
+}

@@ -241,3 +241,167 @@ impl Tally {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::axis::Axis;
+    use crate::profile::{Profile, Resolved, Settings};
+    use crate::schedule::Split;
+    use broker::{
+        Ack,
+        intake::{AckSender, Intake, channel},
+    };
+
+    const INTAKE_BYTES: usize = 64 << 10;
+
+    struct Rig {
+        feed: Feed,
+        intake: Intake,
+        acks: AckSender,
+        encoder: Encoder,
+        recorder: Recorder,
+        start_ns: u64,
+    }
+
+    fn schedule() -> (Resolved, Schedule) {
+        let settings = Settings { shards: 1, ..Settings::default() };
+        let resolved = Profile::load("steady").unwrap().resolve(&settings).unwrap();
+        let schedule = Schedule::new(&resolved, Split::WHOLE);
+        (resolved, schedule)
+    }
+
+    /// A feed whose schedule began a minute ago: everything is due.
+    fn rig() -> Rig {
+        let (resolved, schedule) = schedule();
+        let (producer, intake, acks) = channel(INTAKE_BYTES);
+        let start_ns = now_ns() - 60_000_000_000;
+        let ends = resolved.phases.iter().map(|phase| phase.end_ns).collect();
+        Rig {
+            feed: Feed::new(producer, schedule, Pace::Open, 0, 1, 1),
+            intake,
+            acks,
+            encoder: Encoder::new(1, 1.0, 1_024, 1),
+            recorder: Recorder::new(Axis::new(100_000_000, ends), start_ns),
+            start_ns,
+        }
+    }
+
+    impl Rig {
+        fn turn(&mut self) -> Turn {
+            self.feed.turn(self.start_ns, now_ns(), &mut self.encoder, &mut self.recorder)
+        }
+
+        /// Sends until there is no more room.
+        fn fill(&mut self) -> u64 {
+            while self.turn() == Turn::Sent {}
+            self.feed.tally().sent
+        }
+
+        /// Takes everything out of the intake and acknowledges it; returns how many batches.
+        fn take(&mut self) -> u32 {
+            self.intake.look();
+            let mut frames = self.intake.frames();
+            let mut batches = 0;
+            for frame in frames.by_ref() {
+                assert!(log_format::verify(frame.bytes).is_ok());
+                batches += 1;
+            }
+            let position = frames.position();
+            self.intake.advance(position);
+            let ack = Ack { partition: 0, batches, at_ns: now_ns(), outcome: Outcome::Kept };
+            self.acks.send(ack);
+            self.feed.acknowledgements(&mut self.recorder);
+            batches
+        }
+    }
+
+    #[test]
+    fn nothing_is_sent_before_it_is_due() {
+        let mut rig = rig();
+        rig.start_ns = now_ns() + 3_600_000_000_000;
+        let (_, mut schedule) = schedule();
+        let first = schedule.next().unwrap();
+        assert_eq!(rig.turn(), Turn::Until(rig.start_ns + first.at_ns));
+        assert_eq!(rig.feed.tally(), Tally::default());
+    }
+
+    #[test]
+    fn what_finds_no_room_waits_in_the_schedule_and_nothing_is_skipped() {
+        let mut rig = rig();
+        let sent = rig.fill();
+        assert!((40..64).contains(&sent), "64 KiB hold {sent} batches of 1.1 KB");
+        assert_eq!(rig.turn(), Turn::Blocked);
+        assert!(!rig.feed.is_idle());
+        assert_eq!(u64::from(rig.take()), sent);
+        assert!(rig.feed.is_idle());
+        let more = rig.fill() - sent;
+        assert_eq!(more, sent, "the next ones, as many");
+        let (_, schedule) = schedule();
+        let due: Vec<u64> = schedule.take((sent + more) as usize).map(|arrival| rig.start_ns + arrival.at_ns).collect();
+        let waiting: Vec<u64> = rig.feed.waiting[0].iter().map(|sent| sent.intended_ns).collect();
+        assert_eq!(waiting, due[sent as usize..]);
+    }
+
+    #[test]
+    fn a_backlog_that_the_engine_caused_is_a_queue_and_not_lateness() {
+        let mut rig = rig();
+        rig.fill();
+        let late: Vec<Sent> = rig.feed.waiting[0].iter().copied().collect();
+        assert!(late.iter().all(|sent| sent.room_ns == sent.intended_ns), "there was room, so the generator was late");
+        let full_at_ns = rig.feed.engine_waits_ns;
+        rig.take();
+        rig.fill();
+        let queued: Vec<Sent> = rig.feed.waiting[0].iter().copied().collect();
+        for (before, sent) in queued.iter().zip(&queued[1..]) {
+            assert!(
+                sent.room_ns >= full_at_ns && sent.room_ns >= before.sent_ns,
+                "queued until the one before was sent"
+            );
+            let parts = sent.parts(sent.sent_ns + 5);
+            assert_eq!(parts.queued + parts.lateness + parts.service, parts.response);
+        }
+    }
+
+    #[test]
+    fn once_caught_up_a_late_generator_is_late_again() {
+        let mut rig = rig();
+        rig.fill();
+        rig.take();
+        assert!(rig.feed.behind);
+        rig.start_ns = now_ns() + 3_600_000_000_000;
+        assert!(matches!(rig.turn(), Turn::Until(_)));
+        assert!(!rig.feed.behind);
+    }
+
+    #[test]
+    fn refused_and_poisoned_messages_are_counted_and_have_no_latency() {
+        let mut rig = rig();
+        let sent = rig.fill();
+        for (batches, outcome) in [(3, Outcome::Kept), (2, Outcome::Refused), (1, Outcome::Poisoned)] {
+            rig.acks.send(Ack { partition: 0, batches, at_ns: now_ns(), outcome });
+        }
+        assert_eq!(rig.feed.acknowledgements(&mut rig.recorder), 3);
+        let tally = rig.feed.tally();
+        assert_eq!((tally.acknowledged, tally.refused, tally.poisoned), (3, 2, 1));
+        let recorded: u64 = (0..2).map(|phase| rig.recorder.phase_merged(&rig.recorder.response, phase).len()).sum();
+        assert_eq!(recorded, 3);
+        assert_eq!(rig.feed.waiting[0].len() as u64, sent - 6);
+    }
+
+    #[test]
+    fn abandoned_arrivals_are_told_up_to_the_time_given() {
+        let mut rig = rig();
+        let sent = rig.fill();
+        let (_, schedule) = schedule();
+        let until_ns = 2_000_000_000;
+        let due = schedule.take_while(|arrival| arrival.at_ns < until_ns).count() as u64;
+        let mut told = 0;
+        rig.feed.abandon(until_ns, |at_ns, messages| {
+            assert!(at_ns < until_ns);
+            told += u64::from(messages);
+        });
+        assert_eq!(told, due - sent);
+        assert!(rig.feed.is_at_end());
+    }
+}
