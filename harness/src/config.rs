@@ -189,6 +189,8 @@ pub struct RunConfig {
     pub shards: u32,
     /// Who runs where.
     pub placement: Placement,
+    /// Options that change figures and were given as text: `--cpus`, `--helper-cpus` and the sizes, as flags that repeat them.
+    pub given: Vec<String>,
     /// How high.
     pub peak: Peak,
     /// Factor on the profile's own rates.
@@ -432,6 +434,17 @@ impl RunConfig {
                 "a power of two from 64KiB, as in 2MiB",
             )?,
         };
+        let given = [
+            find!("cpus", cpus),
+            find!("helper-cpus", helper_cpus),
+            find!("segment-bytes", segment_bytes),
+            find!("retention-bytes", retention_bytes),
+            find!("inflight-bytes", inflight_bytes),
+            find!("index-interval-bytes", index_interval_bytes),
+            find!("tail-cache-bytes", tail_cache_bytes),
+            find!("intake-bytes", intake_bytes),
+        ];
+        let given = given.into_iter().flatten().map(|Written { key, text, .. }| format!("--{key} {text}")).collect();
         let Sources { line, file, .. } = sources;
         Ok(Self {
             engines: sources.engines(find!("engine", engine))?,
@@ -441,6 +454,7 @@ impl RunConfig {
             send: sources.send(find!("send", send))?,
             shards,
             placement,
+            given,
             peak,
             rate,
             speed: sources.positive(find!("speed", speed))?,

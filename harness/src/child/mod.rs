@@ -49,11 +49,10 @@ pub fn main() -> ExitCode {
     }
     match play::run(&job, &stop) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let node = error.downcast_ref::<broker::NodeError>();
-            let unavailable = matches!(node, Some(broker::NodeError::Unavailable { .. }));
-            failed(&format!("{error:#}"), unavailable)
-        }
+        Err(error) => match error.downcast_ref() {
+            Some(broker::NodeError::Unavailable { why, .. }) => failed(why, true),
+            _ => failed(&format!("{error:#}"), false),
+        },
     }
 }
 

@@ -10,7 +10,7 @@ use crate::load::generator::End;
 use crate::profile::Resolved;
 use crate::summary::{Content, EngineResult, Measurement, Status, Verdict};
 use anyhow::bail;
-use broker::{EngineKind, NodeReport};
+use broker::{Durability, EngineKind, NodeReport};
 use log_api::SendPath;
 
 /// A load that has ended, and a node that has stopped.
@@ -67,6 +67,9 @@ impl Finished<'_> {
             self.content_verdict(&content),
         ];
         let mut notes = costs::notes(report, spent);
+        if durability == Durability::Durable && !engine.capabilities().durable {
+            notes.push(format!("{engine} keeps nothing on stable storage: its durable acknowledgement says nothing"));
+        }
         if findings.skipped > 0 {
             notes.push(format!("{} messages were trimmed before a consumer reached them", findings.skipped));
         }

@@ -183,6 +183,7 @@ fn command(prepared: &Prepared, config: &RunConfig, resolved: &Resolved, plateau
     words.push(format!("--commit {}", config.commit));
     words.extend(config.send.map(|path| format!("--send {path}")));
     words.push(format!("--shards {}", config.shards));
+    words.extend(config.given.iter().cloned());
     words.extend(plateau.map(|plateau| format!("--peak {}", plateau.messages_per_s)));
     words.extend(config.rate.map(|rate| format!("--rate {rate}")));
     words.push(format!("--speed {}", resolved.speed));

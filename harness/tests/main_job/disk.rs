@@ -9,12 +9,18 @@ use std::{
     process::Stdio,
 };
 
+/// The entries of a folder, sorted.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let listed = fs::read_dir(folder).expect("a folder");
+    let mut entries: Vec<PathBuf> = listed.map(|entry| entry.expect("an entry").path()).collect();
+    entries.sort();
+    entries
+}
+
+/// The segments of all logs of a data directory.
 fn segments(data: &Path) -> Vec<PathBuf> {
-    let folders = fs::read_dir(data).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
-    let files = folders.flat_map(|folder| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()));
-    let mut segments: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|e| e == "log")).collect();
-    segments.sort();
-    segments
+    let files = entries(data).into_iter().filter(|path| path.is_dir()).flat_map(|folder| entries(&folder));
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "log")).collect()
 }
 
 #[test]
