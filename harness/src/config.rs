@@ -1,6 +1,8 @@
 //! The settings of a run: the command line over a configuration file over defaults, each checked, with one clear message for what
 //! is wrong.
 
+#![allow(rustdoc::invalid_html_tags, reason = "the documentation of options is also what --help prints")]
+
 use crate::child::job::{Sizes, send_path};
 use crate::cost::machine;
 use crate::profile::{did_you_mean, from_toml, parse_bytes, parse_quantity};
