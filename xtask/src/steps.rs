@@ -69,7 +69,7 @@ pub(crate) fn loom() -> Result<()> {
     Ok(())
 }
 
-/// The long forms of tests that also run, shorter, in [`test`].
+/// The long forms of tests that also run, shorter, in [`test()`].
 pub(crate) fn long(cases: u32, kills: u32, fuzz_seconds: u32) -> Result<()> {
     step(
         "long tests",
