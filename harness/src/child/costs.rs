@@ -18,7 +18,7 @@ const NS_PER_S: f64 = 1e9;
 const GB: f64 = 1e9;
 
 /// A share of time that a thread waited for its core and that is worth a sentence.
-const WAITED_SHARE_MIN: f64 = 0.01;
+const WAITED_SHARE_MIN: f64 = 0.001;
 
 /// Everything sampled at one moment.
 pub struct Sample {
@@ -206,14 +206,11 @@ pub fn notes(report: &NodeReport, spent: &Spent) -> Vec<String> {
     note(all(|s| s.consumers_refused), "consumers were refused");
     note(all(|s| s.consumers_failed), "consumers ended because the engine could not read");
     notes.extend(report.shards.iter().filter_map(|shard| shard.failure.clone()));
-    for (who, used, threads) in [("generator", spent.used.load, 1), ("shards", spent.used.shards, report.shards.len())]
-    {
-        let share = used.waited_ns as f64 / 1e9 / threads as f64 / spent.time.as_secs_f64();
+    let waits = [("generator's", spent.used.load, 1), ("shards'", spent.used.shards, report.shards.len())];
+    for (whose, used, threads) in waits {
+        let share = used.waited_ns as f64 / NS_PER_S / threads as f64 / spent.time.as_secs_f64();
         if share >= WAITED_SHARE_MIN {
-            notes.push(
-                format!("something else had the {who}' core for {:.0} % of the time", share * 100.0)
-                    .replace("generator'", "generator's"),
-            );
+            notes.push(format!("something else had the {whose} core for {:.1} % of the time", share * 100.0));
         }
     }
     notes
