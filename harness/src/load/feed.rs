@@ -18,6 +18,10 @@ const BATCHES_A_TURN: u32 = 64;
 /// Batches sent before the shard is told of them: a message waits at most for the encoding of as many.
 const BATCHES_A_FLUSH: u32 = 16;
 
+/// A full intake is filled again once this share of it is free: a queue's messages lose nothing by waiting in the schedule instead of
+/// the intake, and the generator does not spend its time on one message a turn.
+const REFILL_SHARE: u64 = 4;
+
 /// When arrivals are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
@@ -58,6 +62,8 @@ pub struct Feed {
     engine_waits_ns: u64,
     /// The intake was full, and the generator has not yet caught up with the schedule.
     behind: bool,
+    /// Bytes in the intake when it was found full; 0 once there is room again.
+    full_bytes: u64,
     /// Number of the shard's next batch; it chooses the payload.
     number: u64,
     tally: Tally,
@@ -91,12 +97,30 @@ impl Feed {
             sequences: vec![0; own],
             engine_waits_ns: 0,
             behind: false,
+            full_bytes: 0,
             // Shards draw payloads from different places.
             number: u64::from(shard) << 40,
             tally: Tally::default(),
         };
         feed.next = feed.schedule.next();
         feed
+    }
+
+    /// Whether an intake that was found full has been emptied far enough.
+    fn has_room(&mut self) -> bool {
+        if self.full_bytes > 0 && self.producer.backlog_bytes() > self.full_bytes - self.full_bytes / REFILL_SHARE {
+            return false;
+        }
+        self.full_bytes = 0;
+        true
+    }
+
+    /// There is no room for a batch that is due.
+    fn blocked(&mut self, batches: u32) -> Turn {
+        self.engine_waits_ns = now_ns();
+        self.behind = true;
+        self.tally.blocked += 1;
+        if batches > 0 { Turn::Sent } else { Turn::Blocked }
     }
 
     /// Goes on with another schedule: partitions, sequences and what waits stay.
@@ -124,13 +148,14 @@ impl Feed {
             if batches == BATCHES_A_TURN {
                 break Turn::Sent;
             }
+            if !self.has_room() {
+                break self.blocked(batches);
+            }
             let shape = encoder.shape(arrival.messages, arrival.bytes);
             let bytes = encoder.bytes(shape);
             let Some(place) = self.producer.reserve(bytes) else {
-                self.engine_waits_ns = now_ns();
-                self.behind = true;
-                self.tally.blocked += 1;
-                break if batches > 0 { Turn::Sent } else { Turn::Blocked };
+                self.full_bytes = self.producer.backlog_bytes();
+                break self.blocked(batches);
             };
             let own = (arrival.partition / self.shards) as usize;
             let content = Content {
