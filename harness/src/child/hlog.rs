@@ -1,9 +1,9 @@
-//! Writes latencies as an HdrHistogram V2 interval log: `response` and `end_to_end` by interval and phase, the parts of the response
-//! by phase. Tags are `<engine>.<metric>.<phase>`, values nanoseconds, times seconds on the run's clock.
+//! Writes latencies as an HdrHistogram V2 interval log: `response` and `end_to_end` by phase in lines of a second or more, the parts of the
+//! response by phase. Tags are `<engine>.<metric>.<phase>`, values nanoseconds, times seconds on the run's clock.
 
 use crate::load::{
     axis::Cell,
-    recorder::{Cells, Recorder},
+    recorder::{Cells, Recorder, histogram, merge},
 };
 use hdrhistogram::{
     Counter, Histogram,
@@ -21,6 +21,9 @@ use std::{
 
 /// Values are nanoseconds; the largest of each line is also written in milliseconds, as the format's tools do.
 const NS_PER_MS: f64 = 1e6;
+
+/// Intervals of a phase are added up until a line covers this much: ten times as many lines would say what `series.csv` says.
+const LINE_NS_MIN: u64 = 1_000_000_000;
 
 /// The lines before the first engine's: what the values and times are.
 #[must_use]
@@ -67,13 +70,24 @@ fn write_cells<W: Write, S: Serializer>(
     cells: &Cells,
 ) -> io::Result<()> {
     let axis = recorder.axis();
+    let mut line: Option<(usize, (u64, u64), Histogram<u64>)> = None;
     for cell in axis.cells() {
-        if let Some(histogram) = &cells[Cell::slot(cell)] {
-            let tag = format!("{engine}.{metric}.{}", phases[cell.phase]);
-            write_line(log, &tag, axis.cell_ns(cell), histogram.as_ref())?;
+        let (start, end) = axis.cell_ns(cell);
+        if let Some((phase, span, sum)) =
+            line.take_if(|(phase, span, _)| *phase != cell.phase || span.1 - span.0 >= LINE_NS_MIN)
+        {
+            write_line(log, &format!("{engine}.{metric}.{}", phases[phase]), span, &sum)?;
+        }
+        let (_, span, sum) = line.get_or_insert_with(|| (cell.phase, (start, end), histogram()));
+        span.1 = end;
+        if let Some(recorded) = &cells[Cell::slot(cell)] {
+            merge(sum, recorded);
         }
     }
-    Ok(())
+    match line {
+        Some((phase, span, sum)) => write_line(log, &format!("{engine}.{metric}.{}", phases[phase]), span, &sum),
+        None => Ok(()),
+    }
 }
 
 fn write_line<W: Write, S: Serializer, T: Counter>(
