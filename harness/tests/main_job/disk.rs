@@ -109,3 +109,42 @@ fn a_corrupt_log_is_refused_with_segment_and_position_and_left_as_it_is() {
     assert!(message.contains("damage") && message.contains(name) && message.contains("byte 0"), "{message}");
     assert_eq!(fs::read(&segment).unwrap(), bytes);
 }
+
+#[test]
+fn catch_up_consumers_read_the_history_and_what_they_read_is_checked() {
+    let place = Place::new(1.0);
+    let profile = fs::read_to_string(place.path().join("short.toml")).unwrap();
+    let catch_up = r#"
+[consumers.catch_up]
+readers = { value = 3, unit = "in all", source = "assumed" }
+history = { value = 8, unit = "MiB", source = "assumed" }
+during = "flood"
+"#;
+    fs::write(place.path().join("short.toml"), format!("{profile}{catch_up}")).unwrap();
+    let output = place.run(&["run", "short.toml", "--engine", "pagecache,direct,memory"]);
+    assert_eq!(output.status.code(), Some(0), "{}\n{}", out(&output), err(&output));
+    for engine in &place.summary().engines {
+        let measured = engine.measurement.as_ref().unwrap();
+        let (content, total) = (measured.content, &measured.total);
+        assert_eq!((content.tail_consumers, content.catch_up_consumers), (2, 3), "{}", engine.name);
+        assert_eq!(total.acknowledged_messages, total.offered_messages, "history is not counted: {}", engine.name);
+        assert!(content.verified_messages > total.offered_messages, "{}: {content:?}", engine.name);
+        let gate = measured.validity.iter().find(|verdict| verdict.gate == "content").unwrap();
+        assert!(gate.passed, "{}: {}", engine.name, gate.detail);
+    }
+}
+
+#[test]
+fn a_file_system_in_memory_is_told_and_makes_a_run_invalid() {
+    let memory = Path::new("/dev/shm");
+    let Ok(folder) = tempfile::tempdir_in(memory) else { return }; // a machine without it has nothing to tell
+    let place = Place::new(0.2);
+    let dir = folder.path().to_str().unwrap();
+    let output = place.run(&["run", "short.toml", "--engine", "pagecache", "--dir", dir, "--strict"]);
+    assert_eq!(output.status.code(), Some(3), "{}\n{}", out(&output), err(&output));
+    let verdict = place.summary().validity.iter().find(|verdict| verdict.gate == "tmpfs").cloned().unwrap();
+    assert!(!verdict.passed && verdict.detail.contains("no disk to measure"), "{verdict:?}");
+    let named = place.run(&["run", "short.toml", "--engine", "direct", "--dir", dir]);
+    assert_eq!(named.status.code(), Some(1), "an engine that was named and cannot run");
+    assert!(err(&named).contains("engine direct is unavailable"), "{}", err(&named));
+}
