@@ -154,13 +154,26 @@ impl Log {
         if let Some(job) = job {
             self.seals_running.set(self.seals_running.get() + 1);
             let (base, end) = (job.base, job.end);
-            let sealing = self.keeper.seal(job, self.durable.get());
+            // Flushed through the ring first: the helper's own flush then finds nothing to wait for, and the next segment is not kept waiting.
+            let flush =
+                self.segments.borrow().get(base).map(|old| self.shared.ring.fsync(old.handle.file.ring(), true));
+            Counters::add(&counters.flushes, 1);
+            // A trim meanwhile gives the segment up, but leaves its file until it is sealed.
+            let lease = self.segments.borrow().lease(base);
             let log = self.clone();
             spawn_local(async move {
-                match sealing.await {
-                    Ok(()) => log.flushed(base, end),
-                    Err(error) => log.poison.set(format!("sealing a segment: {error}"), &log.progress),
+                if let Some(flush) = flush
+                    && let Err(error) = flush.await
+                {
+                    // Not sealed: recovery takes a sealed segment for durable.
+                    log.poison.set(format!("flushing: {error}"), &log.progress);
+                } else {
+                    match log.keeper.seal(job, log.durable.get()).await {
+                        Ok(()) => log.flushed(base, end),
+                        Err(error) => log.poison.set(format!("sealing a segment: {error}"), &log.progress),
+                    }
                 }
+                drop(lease);
                 log.seals_running.set(log.seals_running.get() - 1);
                 log.progress.notify_all();
             });

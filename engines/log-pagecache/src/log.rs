@@ -209,16 +209,30 @@ impl Log {
 
     /// Seals segments all of whose bytes have been written.
     pub(crate) fn seal_finished(self: &Rc<Self>) {
-        while let Some(job) = self.segments.borrow_mut().take_sealable(self.placed.get()) {
+        loop {
+            let sealable = self.segments.borrow_mut().take_sealable(self.placed.get());
+            let Some(job) = sealable else { break };
             self.seals_running.set(self.seals_running.get() + 1);
             let (base, end) = (job.base, job.end);
-            let sealing = self.keeper.seal(job, self.durable.get());
+            // Flushed through the ring first: the helper's own flush then finds nothing to wait for, and the next segment is not kept waiting.
+            let flush = self.segments.borrow().get(base).map(|old| self.shared.ring.fsync(old.handle.ring(), true));
+            Counters::add(&self.shared.counters.flushes, 1);
+            // A trim meanwhile gives the segment up, but leaves its file until it is sealed.
+            let lease = self.segments.borrow().lease(base);
             let log = self.clone();
             spawn_local(async move {
-                match sealing.await {
-                    Ok(()) => log.flushed(base, end),
-                    Err(error) => log.fail(format!("sealing a segment: {error}")),
+                if let Some(flush) = flush
+                    && let Err(error) = flush.await
+                {
+                    // Not sealed: recovery takes a sealed segment for durable.
+                    log.fail(format!("flushing: {error}"));
+                } else {
+                    match log.keeper.seal(job, log.durable.get()).await {
+                        Ok(()) => log.flushed(base, end),
+                        Err(error) => log.fail(format!("sealing a segment: {error}")),
+                    }
                 }
+                drop(lease);
                 log.seals_running.set(log.seals_running.get() - 1);
                 log.progress.notify_all();
             });

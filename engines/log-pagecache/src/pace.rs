@@ -38,7 +38,10 @@ pub(crate) struct Pace {
 struct Pending {
     log: u32,
     segment: Offset,
+    /// May span bytes that a flushing commit wrote, which are not dirty.
     range: Range<u64>,
+    /// Bytes of the range that were counted as dirty.
+    dirty: u64,
 }
 
 impl Pace {
@@ -84,30 +87,30 @@ impl Pace {
         }
         self.dirty.set(self.dirty.get() + (range.end - range.start));
         let mut pending = self.pending.borrow_mut();
-        let index = pending.iter().position(|entry| entry.log == log.id.0).unwrap_or_else(|| {
-            pending.push(Pending { log: log.id.0, segment, range: range.start..range.start });
-            pending.len() - 1
-        });
-        let entry = &mut pending[index];
-        if entry.segment != segment {
-            let rest = std::mem::replace(&mut entry.range, range.start..range.start);
-            let old = std::mem::replace(&mut entry.segment, segment);
-            write_back(log, old, rest);
+        let begun = |bytes| Pending { log: log.id.0, segment, range: range.clone(), dirty: bytes };
+        let bytes = range.end - range.start;
+        let Some(entry) = pending.iter_mut().find(|entry| entry.log == log.id.0) else {
+            pending.push(begun(bytes));
+            return;
+        };
+        if entry.segment == segment {
+            entry.range.end = range.end;
+            entry.dirty += bytes;
+        } else {
+            write_back(log, std::mem::replace(entry, begun(bytes)));
         }
-        entry.range.end = range.end;
-        if entry.range.end - entry.range.start >= PACE_BYTES {
-            let full = std::mem::replace(&mut entry.range, range.end..range.end);
-            write_back(log, segment, full);
+        if entry.dirty >= PACE_BYTES {
+            let next = Pending { range: range.end..range.end, ..begun(0) };
+            write_back(log, std::mem::replace(entry, next));
         }
     }
 }
 
-fn write_back(log: &Rc<Log>, segment: Offset, range: Range<u64>) {
-    let bytes = range.end - range.start;
+fn write_back(log: &Rc<Log>, Pending { segment, range, dirty, .. }: Pending) {
     let file = log.segments.borrow().get(segment).map(|segment| segment.handle.ring().clone());
     let log = log.clone();
     // A segment that was trimmed meanwhile has nothing to write back any more.
-    let writing = file.filter(|_| bytes > 0).map(|file| log.shared.ring.sync_file_range(&file, range, WRITE_AND_WAIT));
+    let writing = file.filter(|_| dirty > 0).map(|file| log.shared.ring.sync_file_range(&file, range, WRITE_AND_WAIT));
     spawn_local(async move {
         if let Some(Err(error)) = match writing {
             Some(writing) => Some(writing.await),
@@ -117,7 +120,7 @@ fn write_back(log: &Rc<Log>, segment: Offset, range: Range<u64>) {
             log.fail(format!("write-back: {error}"));
         }
         let pace = &log.shared.pace;
-        pace.dirty.set(pace.dirty.get() - bytes);
+        pace.dirty.set(pace.dirty.get() - dirty);
         pace.cleaned.notify_all();
     });
 }
