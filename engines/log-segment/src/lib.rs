@@ -29,6 +29,7 @@
 #![forbid(unsafe_code)]
 
 mod aligned;
+mod attempt;
 mod check;
 mod device;
 mod epochs;
@@ -51,6 +52,7 @@ mod side_file;
 mod turns;
 mod watermark;
 
+pub use attempt::attempt;
 pub use check::{damage, verify_read};
 pub use files::Files;
 pub use flights::{Flights, Poison};
