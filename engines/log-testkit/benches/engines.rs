@@ -6,9 +6,10 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use log_api::{Batch, EngineConfig, Level, LogEngine, LogId, Offset, Read, ReadKind};
 use log_format::Template;
 use log_testkit::{EngineUnderTest, directory, under_test};
-use shard_ring::{ExecutorConfig, Ring, block_on};
+use shard_ring::{ExecutorConfig, ExecutorHandle, Ring, block_on, sleep, spawn_executor};
 use std::{
     path::Path,
+    sync::mpsc,
     time::{Duration, Instant},
 };
 
@@ -47,23 +48,55 @@ async fn append<E: LogEngine>(engine: &E, batch: &[u8], level: Level) {
     }
 }
 
-/// Time of `iterations` appends, each committed alone.
-fn appends<E: EngineUnderTest>(bytes: usize, level: Level, iterations: u64) -> Duration {
-    let dir = directory();
-    let path = dir.path().to_path_buf();
-    let body = move |ring: Ring| async move {
-        let batch = encoded(bytes);
-        let engine = start::<E>(&ring, &path, level, 8 << 20).await;
-        let started = Instant::now();
-        for _ in 0..iterations {
-            append(&engine, &batch, level).await;
-            engine.commit(&[engine.group(LOG)], level).await.expect("a commit");
-        }
-        let took = started.elapsed();
-        engine.close().await.expect("a clean end");
-        took
-    };
-    block_on(ExecutorConfig::default(), body).expect("a shard")
+/// An engine on a shard of its own that appends and commits batches one at a time, as often as it is asked to.
+///
+/// It lives through all samples of a benchmark, and is left alone for [`SETTLE`] first: an engine that has just been opened
+/// still prepares its next segment, and what is measured then is the preparation.
+struct Appender {
+    iterations: mpsc::Sender<u64>,
+    took: mpsc::Receiver<Duration>,
+    shard: ExecutorHandle<()>,
+    _dir: tempfile::TempDir,
+}
+
+const SETTLE: Duration = Duration::from_secs(1);
+
+impl Appender {
+    fn start<E: EngineUnderTest>(bytes: usize, level: Level) -> Self {
+        let (iterations, asked) = mpsc::channel();
+        let (answer, took) = mpsc::channel();
+        let dir = directory();
+        let path = dir.path().to_path_buf();
+        let body = move |ring: Ring| async move {
+            let batch = encoded(bytes);
+            let engine = start::<E>(&ring, &path, level, 8 << 20).await;
+            sleep(SETTLE).await;
+            // Nothing is in flight between two samples, so the shard may as well block.
+            while let Ok(iterations) = asked.recv() {
+                let started = Instant::now();
+                for _ in 0..iterations {
+                    append(&engine, &batch, level).await;
+                    engine.commit(&[engine.group(LOG)], level).await.expect("a commit");
+                }
+                if answer.send(started.elapsed()).is_err() {
+                    break;
+                }
+            }
+            engine.close().await.expect("a clean end");
+        };
+        let shard = spawn_executor(ExecutorConfig::default(), body).expect("a shard");
+        Self { iterations, took, shard, _dir: dir }
+    }
+
+    fn time(&self, iterations: u64) -> Duration {
+        self.iterations.send(iterations).expect("the shard waits");
+        self.took.recv().expect("the shard answers")
+    }
+
+    fn end(self) {
+        drop(self.iterations);
+        self.shard.join().expect("a shard without panic");
+    }
 }
 
 /// Time of reading a log once through, for each iteration.
@@ -103,8 +136,14 @@ fn engine<E: EngineUnderTest>(criterion: &mut Criterion) {
         for bytes in BATCH_BYTES {
             group.throughput(Throughput::Bytes(bytes as u64));
             let id = BenchmarkId::new(format!("append+commit/{name}"), format!("{}KiB", bytes >> 10));
-            group
-                .bench_function(id, |bencher| bencher.iter_custom(|iterations| appends::<E>(bytes, level, iterations)));
+            let mut appender = None;
+            group.bench_function(id, |bencher| {
+                let appender = appender.get_or_insert_with(|| Appender::start::<E>(bytes, level));
+                bencher.iter_custom(|iterations| appender.time(iterations));
+            });
+            if let Some(appender) = appender {
+                appender.end();
+            }
         }
     }
     group.throughput(Throughput::Bytes(READ_BYTES));
