@@ -42,6 +42,8 @@ pub(crate) struct Core {
     pub(crate) times: RefCell<Vec<Pinned<Timespec>>>,
     /// Completions to come: operations pushed or in the kernel, cancellations included; not those in line.
     outstanding: Cell<usize>,
+    /// Those of them that wait for somebody to connect.
+    accepts: Cell<usize>,
     /// No operation is taken any more.
     closing: Cell<bool>,
     /// Notified when nothing is outstanding any more.
@@ -82,6 +84,7 @@ impl Core {
             messages: RefCell::default(),
             times: RefCell::default(),
             outstanding: Cell::new(0),
+            accepts: Cell::new(0),
             closing: Cell::new(false),
             drained: Event::new(),
             deliveries: std::cell::OnceCell::new(),
@@ -109,6 +112,11 @@ impl Core {
         self.outstanding.get() > 0 || self.listening.get() > 0
     }
 
+    /// Whether all that can come is a bell or a new connection: nobody is being served.
+    pub(crate) fn only_listens(&self) -> bool {
+        self.outstanding.get() <= self.accepts.get()
+    }
+
     /// Takes an operation in: it is pushed now, or waits in line for a slot.
     pub(crate) fn start<T>(self: &Rc<Self>, prepared: Prepared) -> Op<T> {
         match self.submit(prepared) {
@@ -126,6 +134,9 @@ impl Core {
             let Prepared { held, target, kind, .. } = prepared;
             self.let_go(Released { held, target, kind }, -libc::ECANCELED);
             return None;
+        }
+        if matches!(prepared.kind, Kind::Accept) {
+            self.accepts.set(self.accepts.get() + 1);
         }
         let (id, submission) = self.table.borrow_mut().insert(prepared);
         match submission {
@@ -224,6 +235,9 @@ impl Core {
             return;
         }
         assert!(!more, "only a receive completes more than once");
+        if matches!(record.kind, Kind::Accept) {
+            self.accepts.set(self.accepts.get() - 1);
+        }
         let (waker, orphan) = (record.waker.take(), record.orphan);
         table.finish(id, result);
         if orphan {
