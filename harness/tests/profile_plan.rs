@@ -26,13 +26,13 @@ fn messages_and_bytes_are_rates_times_lengths() {
 fn disk_is_what_is_kept_and_two_segments_a_log() {
     let everything = 700_000 * 1_094;
     let hints = |retention: Option<u64>| Storage { segment_bytes: Some(16 * MIB), retention_bytes: retention };
-    let disk = |partitions, storage, each| Plan::new(&steady(partitions, storage), None, each).disk_bytes;
+    let disk = |partitions, storage, own| Plan::new(&steady(partitions, storage), None, own).disk_bytes;
     assert_eq!(disk(1, hints(None), None), everything + 32 * MIB);
     assert_eq!(disk(4, hints(None), None), everything + 128 * MIB);
     // A bound on all logs together, by the profile; twice that while a consumer is behind.
     assert_eq!(disk(4, hints(Some(100 * MIB)), None), 200 * MIB + 128 * MIB);
-    // A bound on each log, by the run, goes before the profile's.
-    assert_eq!(disk(4, hints(Some(100 * MIB)), Some(10 * MIB)), 80 * MIB + 128 * MIB);
+    // The run's own bound goes before the profile's.
+    assert_eq!(disk(4, hints(Some(100 * MIB)), Some(40 * MIB)), 80 * MIB + 128 * MIB);
     assert_eq!(disk(4, hints(Some(1 << 50)), None), everything + 128 * MIB);
     let segment = Plan::new(&steady(1, hints(None)), Some(MIB), None).disk_bytes;
     assert_eq!(segment, everything + 2 * MIB);

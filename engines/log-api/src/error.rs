@@ -56,13 +56,13 @@ pub enum AppendError {
     /// A write or a flush failed: the log acknowledges nothing more until it is opened again.
     #[error("the log is poisoned by a failed write: open it again")]
     Poisoned,
-    /// Larger than a segment.
-    #[error("{bytes} bytes do not fit a segment of {segment_bytes} bytes")]
+    /// Larger than a segment, or than what may be in flight.
+    #[error("{bytes} bytes in one append: at most {bytes_max} fit")]
     TooLarge {
         /// Bytes of the batches together.
         bytes: u64,
-        /// Bytes of a segment.
-        segment_bytes: u64,
+        /// Bytes that an append may have: the smaller of a segment and of what may be in flight.
+        bytes_max: u64,
     },
     /// The log was never opened.
     #[error("{0} is not open")]

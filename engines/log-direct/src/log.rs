@@ -313,7 +313,7 @@ impl Log {
                 return Err(AppendError::Poisoned);
             }
             if bytes > self.config.segment_bytes {
-                return Err(AppendError::TooLarge { bytes, segment_bytes: self.config.segment_bytes });
+                return Err(AppendError::TooLarge { bytes, bytes_max: self.config.segment_bytes });
             }
             if !memory.allows(bytes) {
                 return Err(AppendError::Busy);

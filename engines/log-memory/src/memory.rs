@@ -153,7 +153,7 @@ impl LogEngine for Memory {
         let segment_bytes = self.config.segment_bytes;
         let bytes: u64 = batches.iter().map(|batch| batch.bytes().len() as u64).sum();
         if bytes > segment_bytes {
-            return Err(AppendError::TooLarge { bytes, segment_bytes });
+            return Err(AppendError::TooLarge { bytes, bytes_max: segment_bytes });
         }
         if !self.fits(bytes) {
             Counters::add(&self.counters.busy, 1);

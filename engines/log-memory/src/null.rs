@@ -85,7 +85,7 @@ impl LogEngine for Null {
             records += u64::from(batch.records());
         }
         if bytes > self.segment_bytes {
-            return Err(AppendError::TooLarge { bytes, segment_bytes: self.segment_bytes });
+            return Err(AppendError::TooLarge { bytes, bytes_max: self.segment_bytes });
         }
         let base = marks.end;
         marks.end = base.plus(records);

@@ -102,7 +102,7 @@ impl Log {
         let bytes: u64 = batches.iter().map(|batch| batch.bytes().len() as u64).sum();
         let most = self.largest_append();
         if bytes > most {
-            return Err(AppendError::TooLarge { bytes, segment_bytes: most });
+            return Err(AppendError::TooLarge { bytes, bytes_max: most });
         }
         if !self.fits(bytes) {
             Counters::add(&self.shared.counters.busy, 1);

@@ -122,7 +122,7 @@ impl Log {
         let shared = &self.shared;
         let most = shared.config.segment_bytes.min(shared.config.inflight_bytes_max);
         if bytes > most {
-            return Err(AppendError::TooLarge { bytes, segment_bytes: most });
+            return Err(AppendError::TooLarge { bytes, bytes_max: most });
         }
         if !self.fits(bytes) {
             Counters::add(&shared.counters.busy, 1);

@@ -71,7 +71,7 @@ pub struct DoesNotFit {
 }
 
 impl Plan {
-    /// The plan of a run. `segment_bytes` and `retention_bytes` (of each log) are the run's own choices; where they are
+    /// The plan of a run. `segment_bytes` and `retention_bytes` (of all logs together) are the run's own choices; where they are
     /// `None` the profile's hints hold, and without a hint everything is kept.
     #[must_use]
     pub fn new(resolved: &Resolved, segment_bytes: Option<u64>, retention_bytes: Option<u64>) -> Self {
@@ -105,8 +105,7 @@ impl Plan {
         let logs = u64::from(resolved.partitions);
         let history = resolved.consumers.catch_up.map_or(0, |reading| reading.history_bytes);
         let whole = (log_bytes.ceil() as u64).saturating_add(history);
-        let own_bound = retention_bytes.map(|each| logs.saturating_mul(each));
-        let kept = match own_bound.or(resolved.storage.retention_bytes) {
+        let kept = match retention_bytes.or(resolved.storage.retention_bytes) {
             None => whole,
             // History is there to be read, whatever the bound.
             Some(bound) => whole.min(RETENTION_STRETCH.saturating_mul(bound).saturating_add(history)),

@@ -43,7 +43,6 @@ pub fn assemble(
     let seconds = |ns: u64| ns as f64 / 1e9;
     let plateau_phase = resolved.phase_with(Role::Plateau).map_or(&resolved.phases[0], |(_, phase)| phase);
     let command = command(prepared, config, resolved, facts.plateau.as_ref());
-    let notes = notes(&engines);
     let Facts { started, machine, walls, plateau, plan, interrupted } = facts;
     let summary = Summary {
         schema_version: SCHEMA_VERSION,
@@ -101,7 +100,7 @@ pub fn assemble(
             })
             .collect(),
         engines,
-        notes,
+        notes: Vec::new(),
     };
     let manifest = manifest(prepared, config, resolved, &summary, build, command);
     (summary, manifest)
@@ -195,16 +194,4 @@ fn command(prepared: &Prepared, config: &RunConfig, resolved: &Resolved, plateau
 fn quoted(word: &str) -> String {
     let plain = word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_./:,".contains(&b));
     if plain { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
-}
-
-fn notes(engines: &[EngineResult]) -> Vec<String> {
-    let mut paths: Vec<&str> =
-        engines.iter().map(|engine| engine.send.as_str()).filter(|path| !path.is_empty()).collect();
-    paths.sort_unstable();
-    paths.dedup();
-    let mut notes = Vec::new();
-    if paths.len() > 1 {
-        notes.push("engines serve their consumers by different paths; --send copy holds it equal".to_owned());
-    }
-    notes
 }

@@ -90,8 +90,7 @@ impl Prepared {
     /// The arithmetic of the run.
     #[must_use]
     pub fn plan(&self, resolved: &Resolved, sizes: &Sizes) -> Plan {
-        let share = sizes.retention_bytes / u64::from(resolved.partitions);
-        Plan::new(resolved, Some(sizes.segment_bytes), Some(share.max(1)))
+        Plan::new(resolved, Some(sizes.segment_bytes), Some(sizes.retention_bytes))
     }
 
     /// Refuses what does not fit the disk, or the memory.

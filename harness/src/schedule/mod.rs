@@ -1,10 +1,9 @@
 //! The schedule: every arrival of a run, fixed before it begins, as a pure function of a resolved profile and a seed.
 //!
-//! What lives here: intended arrival times, partitions and sizes ([`Schedule`]), the fluid model of the flood ([`Fluid`]) and
-//! the hash that names a schedule in the manifest ([`hash`]). What never does: clocks, sending, anything that depends on how
+//! What lives here: intended arrival times, partitions and sizes ([`Schedule`]), and the hash that names a schedule in
+//! the manifest ([`hash`]). What never does: clocks, sending, anything that depends on how
 //! an engine fares.
 
-mod fluid;
 mod hash;
 mod modulate;
 mod random;
@@ -12,7 +11,6 @@ mod sizes;
 mod split;
 mod times;
 
-pub use fluid::{Fluid, fluid};
 pub use hash::hash;
 pub use split::Split;
 

@@ -38,9 +38,9 @@ pub fn too_large<E: EngineUnderTest>() {
             pen.append(&engine, &[shape(1, 100)]).await;
             for shapes in [vec![shape(1, 1 << 20)], vec![shape(1, 300 << 10); 4]] {
                 let refused = pen.try_append(&engine, &shapes).expect_err("larger than a segment");
-                let AppendError::TooLarge { bytes, segment_bytes } = refused else { panic!("TooLarge, not {refused}") };
+                let AppendError::TooLarge { bytes, bytes_max } = refused else { panic!("TooLarge, not {refused}") };
                 assert!(bytes > 1 << 20, "the size of what was asked, not {bytes}");
-                assert_eq!(segment_bytes, 1 << 20);
+                assert_eq!(bytes_max, 1 << 20);
             }
             pen.append(&engine, &[shape(1, 900 << 10)]).await;
             pen.commit(&engine, Level::Placed).await;

@@ -237,7 +237,7 @@ impl<const BUG: u8> LogEngine for Toy<BUG> {
             if BUG == HALF_OF_A_REFUSED_APPEND_STAYS && batches.len() > 1 {
                 self.append_one(&mut state, &batches[0]);
             }
-            return Err(AppendError::TooLarge { bytes, segment_bytes });
+            return Err(AppendError::TooLarge { bytes, bytes_max: segment_bytes });
         }
         let unwritten = self.unwritten.get();
         if unwritten > 0 && unwritten + bytes > self.config.inflight_bytes_max && BUG != INFLIGHT_IS_UNBOUNDED {
