@@ -34,7 +34,7 @@ pub const LINGER_MAX: Duration = Duration::from_secs(1);
 
 /// A word that is none of the choices, with what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what} {given:?} is not known: {expected}")]
+#[error("{what} {given:?} is not known; expected {expected}")]
 pub struct ConfigError {
     /// Which choice: "durability", "commit policy", "engine".
     pub what: &'static str,
@@ -67,7 +67,7 @@ impl FromStr for Durability {
             Some(("interval", ms)) => number(ms, 1, max).map(|ms| Self::Interval(Duration::from_millis(ms))),
             _ => None,
         };
-        let expected = || format!("write durable, none or interval:<ms> with 1 to {max} ms");
+        let expected = || format!("durable, none or interval:<ms> with 1 to {max} ms");
         parsed.ok_or_else(|| ConfigError::new("durability", text, expected()))
     }
 }
@@ -95,9 +95,7 @@ impl FromStr for CommitPolicy {
             _ => None,
         };
         let expected = || {
-            format!(
-                "write inflight, inflight:<n> with 1 to {INFLIGHT_MAX}, linger:<us> with 1 to {linger_max} us, or each"
-            )
+            format!("inflight, inflight:<n> with 1 to {INFLIGHT_MAX}, linger:<us> with 1 to {linger_max} us, or each")
         };
         parsed.ok_or_else(|| ConfigError::new("commit policy", text, expected()))
     }

@@ -89,7 +89,7 @@ impl FromStr for EngineKind {
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         let names = || Self::ALL.map(Self::name).join(", ");
         let kind = Self::ALL.into_iter().find(|kind| kind.name() == text);
-        kind.ok_or_else(|| ConfigError::new("engine", text, format!("choose one of {}", names())))
+        kind.ok_or_else(|| ConfigError::new("engine", text, format!("one of {}", names())))
     }
 }
 
