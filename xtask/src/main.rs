@@ -43,6 +43,15 @@ enum Task {
         #[arg(long, default_value_t = 30)]
         fuzz_seconds: u32,
     },
+    /// Power cuts below the file system, many of them (needs root, /dev/fuse, loop devices and mkfs.ext4)
+    Crash {
+        /// Power cuts an engine
+        #[arg(long, default_value_t = 200)]
+        rounds: u32,
+        /// Seed of the first round; a failure prints the one that repeats it
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// The criterion benches (quiet machine, please)
     Bench {
         /// Only benches of this package
@@ -57,6 +66,7 @@ fn main() -> ExitCode {
         Task::Loom => steps::loom(),
         Task::Notebooks { write } => notebooks::execute(write),
         Task::Long { cases, kills, fuzz_seconds } => steps::long(cases, kills, fuzz_seconds),
+        Task::Crash { rounds, seed } => steps::crash(rounds, seed),
         Task::Bench { package } => steps::bench(package.as_deref()),
     };
     match outcome {

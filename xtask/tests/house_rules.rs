@@ -14,7 +14,7 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 12] = [
     ("log-mmap", &["log-api", "log-format", "log-segment", "shard-ring"]),
     ("log-direct", &["log-api", "log-format", "log-segment", "shard-ring"]),
     ("log-pagecache", &["log-api", "log-format", "log-segment", "shard-ring"]),
-    ("log-testkit", &["log-api", "log-format", "log-memory", "shard-ring"]),
+    ("log-testkit", &["log-api", "log-format", "shard-ring"]),
     (
         "broker",
         &[

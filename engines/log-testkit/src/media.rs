@@ -5,11 +5,11 @@
 //! into such a block fail below the file system: a buffered write succeeds and its write-back fails, once; after that the page
 //! cache calls the page clean. A device that lies about its cache is not modelled, nor is one that returns other bytes.
 
+use crate::commands::{run, text};
 use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
 };
 use tempfile::TempDir;
 
@@ -172,22 +172,6 @@ fn extent(line: &str) -> Option<(u64, u64, u64)> {
     let (logical, physical) = (first(fields.next()?)?, first(fields.next()?)?);
     let length = fields.next()?.trim().parse().ok()?;
     Some((logical, physical, length))
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("the testkit's paths are text")
-}
-
-fn run(command: &[&str]) -> Result<String, String> {
-    let output = Command::new(command[0])
-        .args(&command[1..])
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("{}: {error}", command[0]))?;
-    if output.status.success() {
-        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-    }
-    Err(format!("{}: {}", command.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ macro_rules! under_test {
     };
 }
 
-/// Writes an engine's whole test file: a test for each clause of the contract, the model test and the kill test.
+/// Writes an engine's whole test file: a test for each clause of the contract, the model test, kills and power cuts.
 #[macro_export]
 macro_rules! conformance {
     ($engine:ty) => {
@@ -98,6 +98,12 @@ macro_rules! conformance {
         fn kill_nine_loses_nothing_that_was_acknowledged() {
             let test = concat!(module_path!(), "::kill_nine_loses_nothing_that_was_acknowledged");
             $crate::kill::kill_nine::<UnderTest>(test, &[$crate::kill::reader::<UnderTest>()]);
+        }
+
+        #[test]
+        fn power_cuts_lose_nothing_that_was_acknowledged() {
+            let test = concat!(module_path!(), "::power_cuts_lose_nothing_that_was_acknowledged");
+            $crate::power::power_cuts::<UnderTest>(test, &[$crate::kill::reader::<UnderTest>()]);
         }
     };
 }

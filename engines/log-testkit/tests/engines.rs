@@ -1,6 +1,6 @@
 //! All engines together: they agree on every sequence, and each opens what any other has left, however it stopped.
 
-use log_testkit::{kill, model};
+use log_testkit::{kill, model, power};
 
 log_testkit::under_test!(Memory: log_memory::Memory);
 log_testkit::under_test!(Mmap: log_mmap::Mmap);
@@ -50,4 +50,22 @@ fn what_a_killed_direct_left_is_read_by_all() {
 fn what_a_killed_page_cache_left_is_read_by_all() {
     let test = concat!(module_path!(), "::what_a_killed_page_cache_left_is_read_by_all");
     kill::kill_nine::<PageCache>(test, &readers());
+}
+
+#[test]
+fn what_a_power_cut_left_of_mmap_is_read_by_all() {
+    let test = concat!(module_path!(), "::what_a_power_cut_left_of_mmap_is_read_by_all");
+    power::power_cuts::<Mmap>(test, &readers());
+}
+
+#[test]
+fn what_a_power_cut_left_of_direct_is_read_by_all() {
+    let test = concat!(module_path!(), "::what_a_power_cut_left_of_direct_is_read_by_all");
+    power::power_cuts::<Direct>(test, &readers());
+}
+
+#[test]
+fn what_a_power_cut_left_of_page_cache_is_read_by_all() {
+    let test = concat!(module_path!(), "::what_a_power_cut_left_of_page_cache_is_read_by_all");
+    power::power_cuts::<PageCache>(test, &readers());
 }

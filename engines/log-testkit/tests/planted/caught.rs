@@ -1,7 +1,7 @@
 //! Each planted bug, and the test that must fail because of it.
 
 use crate::{bug, toy::Toy};
-use log_testkit::{conformance, kill, model};
+use log_testkit::{conformance, disk::Disk, kill, model, power};
 use std::panic::catch_unwind;
 
 log_testkit::under_test!(Sound: Toy<{ bug::NONE }>);
@@ -18,13 +18,20 @@ macro_rules! caught {
 }
 
 fn fails(bug: &str, test: fn()) {
+    fails_by(bug, "", test);
+}
+
+/// Requires that the test complains with these words, too.
+fn fails_by(bug: &str, words: &str, test: fn()) {
     let complaint = match catch_unwind(test) {
         Ok(()) => panic!("{bug} was not noticed"),
         Err(complaint) => complaint,
     };
-    let words = complaint.downcast_ref::<String>().cloned();
-    let words = words.or_else(|| complaint.downcast_ref::<&str>().map(|words| (*words).to_owned()));
-    println!("{bug} was noticed: {}", words.unwrap_or_else(|| "a panic without words".to_owned()));
+    let said = complaint.downcast_ref::<String>().cloned();
+    let said = said.or_else(|| complaint.downcast_ref::<&str>().map(|said| (*said).to_owned()));
+    let said = said.unwrap_or_else(|| "a panic without words".to_owned());
+    assert!(said.contains(words), "{bug} was not noticed: {said}");
+    println!("{bug} was noticed: {said}");
 }
 
 fn root() -> bool {
@@ -101,6 +108,32 @@ fn an_early_acknowledgement_by_kill_nine() {
         const TEST: &str = concat!(module_path!(), "::an_early_acknowledgement_by_kill_nine");
         kill::kill_nine::<Planted>(TEST, &[kill::reader::<Planted>()]);
     });
+}
+
+/// Power cuts show what neither a drop nor a kill does: what was only in a cache is gone.
+mod by_power_cuts {
+    use super::*;
+
+    macro_rules! caught_by_power_cuts {
+        ($($name:ident: $bug:ident in $rounds:literal rounds;)+) => {
+            $(#[test]
+            fn $name() {
+                log_testkit::under_test!(Planted: Toy<{ bug::$bug }>);
+                if Disk::ext4(16 << 20).is_ok() {
+                    fails_by(stringify!($bug), "read by toy", || {
+                        const TEST: &str = concat!(module_path!(), "::", stringify!($name));
+                        power::cut_rounds::<Planted>(TEST, &[kill::reader::<Planted>()], $rounds);
+                    });
+                }
+            })+
+        };
+    }
+
+    caught_by_power_cuts! {
+        an_acknowledgement_before_the_flush: ACKNOWLEDGES_BEFORE_THE_FLUSH in 6 rounds;
+        recovery_that_does_not_flush: RECOVERY_DOES_NOT_FLUSH in 40 rounds;
+        a_finished_segment_that_is_not_flushed: A_FINISHED_SEGMENT_IS_NOT_FLUSHED in 40 rounds;
+    }
 }
 
 #[test]

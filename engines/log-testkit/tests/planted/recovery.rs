@@ -76,7 +76,7 @@ impl<const BUG: u8> Toy<BUG> {
             let file = File::options().read(true).write(true).open(&path).map_err(failed())?;
             let mut segment = self.segment(path.clone(), file, base);
             let bytes = match BUG {
-                RECOVERY_TRUSTS_THE_PAGE_CACHE => fs::read(&path).map_err(failed())?,
+                RECOVERY_TRUSTS_THE_PAGE_CACHE | RECOVERY_DOES_NOT_FLUSH => fs::read(&path).map_err(failed())?,
                 _ => on_device(&path).map_err(|error| io_error("read", &path)(io::Error::other(error)))?,
             };
             let wrong = self.walk(&mut segment, &bytes, &epochs);
@@ -93,7 +93,7 @@ impl<const BUG: u8> Toy<BUG> {
                 }
                 cut = Some(Cut { segment: path, position, what });
             }
-            if BUG != THE_CUT_LEAVES_A_TAIL {
+            if !matches!(BUG, THE_CUT_LEAVES_A_TAIL | RECOVERY_DOES_NOT_FLUSH) {
                 zero(&segment.file, segment.written, self.config.segment_bytes).map_err(failed())?;
             }
             segments.push(segment);

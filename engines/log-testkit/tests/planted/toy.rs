@@ -131,14 +131,16 @@ impl<const BUG: u8> Toy<BUG> {
                 let last = segment.batches.last().expect("a batch").bytes;
                 let kept = segment.buffer.split_off(segment.buffer.len() - last as usize);
                 self.unwritten.set(self.unwritten.get() - segment.buffer.len() as u64);
-                flush(segment, level).map_err(|what| CommitError::Poisoned { what })?;
+                flush::<BUG>(segment, level).map_err(|what| CommitError::Poisoned { what })?;
                 segment.buffer = kept;
                 continue;
             }
             self.unwritten.set(self.unwritten.get().saturating_sub(segment.buffer.len() as u64));
-            let mut flushed = flush(segment, level);
+            let finished = nth + 1 < count;
+            let level = if finished && BUG == A_FINISHED_SEGMENT_IS_NOT_FLUSHED { Level::Placed } else { level };
+            let mut flushed = flush::<BUG>(segment, level);
             if flushed.is_err() && BUG == FAILED_FLUSH_IS_RETRIED {
-                flushed = flush(segment, level).or_else(|_| flush(segment, level));
+                flushed = flush::<BUG>(segment, level).or_else(|_| flush::<BUG>(segment, level));
             }
             if let Err(what) = flushed {
                 log.poison = Some(what.clone());
@@ -152,7 +154,8 @@ impl<const BUG: u8> Toy<BUG> {
     fn roll(&self, log: &mut Log) -> Result<(), AppendError> {
         let base = log.marks.end;
         let next = self.make_segment(&log.folder, base).map_err(|_| AppendError::Full)?;
-        self.write(log, Level::Durable).map_err(|_| AppendError::Poisoned)?;
+        let level = if BUG == A_FINISHED_SEGMENT_IS_NOT_FLUSHED { Level::Placed } else { Level::Durable };
+        self.write(log, level).map_err(|_| AppendError::Poisoned)?;
         recovery::write_watermark(log, base).map_err(|_| AppendError::Full)?;
         log.segments.push(next);
         Counters::add(&self.counters.rolls, 1);
@@ -186,12 +189,12 @@ impl<const BUG: u8> Toy<BUG> {
     }
 }
 
-fn flush(segment: &mut Segment, level: Level) -> Result<(), String> {
+fn flush<const BUG: u8>(segment: &mut Segment, level: Level) -> Result<(), String> {
     let say = |error: io::Error| format!("{}: {error}", segment.path.display());
     segment.file.write_all_at(&segment.buffer, segment.written).map_err(say)?;
     segment.written += segment.buffer.len() as u64;
     segment.buffer.clear();
-    if level == Level::Durable {
+    if level == Level::Durable && BUG != ACKNOWLEDGES_BEFORE_THE_FLUSH {
         segment.file.sync_data().map_err(say)?;
     }
     Ok(())
@@ -375,6 +378,7 @@ impl<const BUG: u8> LogEngine for Toy<BUG> {
                 gone.file.set_len(0)?;
             }
         }
+        File::open(&state.folder)?.sync_all()?;
         state.marks.start = state.segments[0].base;
         state.marks.durable = state.marks.durable.max(state.marks.start);
         self.room_made.notify_all();
