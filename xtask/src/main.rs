@@ -43,7 +43,7 @@ enum Task {
         #[arg(long, default_value_t = 30)]
         fuzz_seconds: u32,
     },
-    /// Power cuts below the file system, many of them (needs root, /dev/fuse, loop devices and mkfs.ext4)
+    /// Power cuts below the file system, many of them, and an I/O error at each operation of the device (needs root, /dev/fuse, loop devices and mkfs.ext4)
     Crash {
         /// Power cuts an engine
         #[arg(long, default_value_t = 200)]

@@ -99,18 +99,18 @@ pub(crate) fn long(cases: u32, kills: u32, fuzz_seconds: u32) -> Result<()> {
     Ok(())
 }
 
-/// The long form of the tests that cut the power: each engine's own, and each engine's logs read by all.
+/// The long form of the tests that cut the power, each engine's own and each engine's logs read by all, and of those of I/O errors.
 pub(crate) fn crash(rounds: u32, seed: Option<u64>) -> Result<()> {
     let mut command = cargo(&["test", "--release", "--locked"]);
     for package in ["log-mmap", "log-direct", "log-pagecache", "log-testkit"] {
         command.args(["--package", package]);
     }
-    command.args(["--test", "conformance", "--test", "engines", "--", "power", "--nocapture"]);
-    command.env("HIGHWATER_CUTS", rounds.to_string());
+    command.args(["--test", "conformance", "--test", "engines", "--", "power", "io_errors", "--nocapture"]);
+    command.env("HIGHWATER_CUTS", rounds.to_string()).env("HIGHWATER_ERRORS", "all");
     if let Some(seed) = seed {
         command.env("HIGHWATER_SEED", seed.to_string());
     }
-    step(&format!("{rounds} power cuts an engine"), &mut command).map(|_| ())
+    step(&format!("{rounds} power cuts an engine, and each I/O error"), &mut command).map(|_| ())
 }
 
 fn fuzz_targets(package: &std::path::Path) -> Result<Vec<String>> {

@@ -6,7 +6,7 @@
 //! The parent kills a [`crate::writer`], reads what it has said to its end, opens the directory with each reader in turn and checks
 //! it. Then the next child goes on in the same directory.
 
-pub use crate::writer::{Reader, reader};
+pub use crate::writer::{Reader, is_child, reader};
 
 use crate::{
     EngineUnderTest, Needs, Numbers, applies, directory,

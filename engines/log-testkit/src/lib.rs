@@ -1,7 +1,8 @@
 //! The tests that every engine runs.
 //!
 //! What lives here: the conformance suite ([`mod@conformance`]), the model test and the relay of engines over one directory
-//! ([`model`]), the kill test ([`kill`]), power cuts ([`power`]), disks to break ([`mod@disk`], [`media`]), and what they share. What
+//! ([`model`]), the kill test ([`kill`]), power cuts ([`power`]), I/O errors
+//! ([`io_error`]), disks to break ([`mod@disk`], [`media`]), and what they share. What
 //! never does: an engine; engines depend on this crate for their tests, not the other way round.
 //!
 //! All of an engine's `tests/conformance.rs`:
@@ -16,6 +17,7 @@
 //! | `HIGHWATER_CASES` | sequences of the model test | 48 an engine, 16 where several run each |
 //! | `HIGHWATER_KILLS` | kills of the kill test | 5 |
 //! | `HIGHWATER_CUTS` | power cuts | 6 |
+//! | `HIGHWATER_ERRORS` | `all`: each operation of the device fails in its turn | 18 drawn ones |
 //! | `HIGHWATER_SEED` | first seed of all; a failure prints the one that repeats it | fixed |
 //! | `HIGHWATER_TEST_DIR` | where the logs lie | `target/tmp` |
 //!
@@ -26,6 +28,7 @@ mod commands;
 pub mod conformance;
 mod contents;
 pub mod disk;
+pub mod io_error;
 pub mod kill;
 pub mod media;
 pub mod model;

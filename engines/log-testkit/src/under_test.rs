@@ -46,7 +46,7 @@ macro_rules! under_test {
     };
 }
 
-/// Writes an engine's whole test file: a test for each clause of the contract, the model test, kills and power cuts.
+/// Writes an engine's whole test file: a test for each clause of the contract, the model test, kills and power cuts and I/O errors.
 #[macro_export]
 macro_rules! conformance {
     ($engine:ty) => {
@@ -104,6 +104,12 @@ macro_rules! conformance {
         fn power_cuts_lose_nothing_that_was_acknowledged() {
             let test = concat!(module_path!(), "::power_cuts_lose_nothing_that_was_acknowledged");
             $crate::power::power_cuts::<UnderTest>(test, &[$crate::kill::reader::<UnderTest>()]);
+        }
+
+        #[test]
+        fn io_errors_lose_nothing_that_was_acknowledged() {
+            let test = concat!(module_path!(), "::io_errors_lose_nothing_that_was_acknowledged");
+            $crate::io_error::errors_at_operations::<UnderTest>(test, &[$crate::kill::reader::<UnderTest>()]);
         }
     };
 }

@@ -83,6 +83,12 @@ impl Told {
     }
 }
 
+/// Whether this process is the child of a test.
+#[must_use]
+pub fn is_child() -> bool {
+    std::env::var_os(CHILD).is_some()
+}
+
 /// What a child says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Said {
@@ -94,6 +100,8 @@ pub(crate) enum Said {
     Starts(LogId, Offset),
     /// The engine was closed.
     Closed,
+    /// A log is poisoned, and has been found to behave so.
+    Poisoned,
 }
 
 const SAID_BYTES: usize = 13;
@@ -105,6 +113,7 @@ impl Said {
             Self::Trims(log, offset) => (1, log, offset),
             Self::Starts(log, offset) => (2, log, offset),
             Self::Closed => (3, LogId(0), Offset(0)),
+            Self::Poisoned => (4, LogId(0), Offset(0)),
         };
         let mut bytes = [kind; SAID_BYTES];
         bytes[1..5].copy_from_slice(&log.0.to_le_bytes());
@@ -120,7 +129,8 @@ impl Said {
             0 => Self::Acknowledged(log, offset),
             1 => Self::Trims(log, offset),
             2 => Self::Starts(log, offset),
-            _ => Self::Closed,
+            3 => Self::Closed,
+            _ => Self::Poisoned,
         }
     }
 }
@@ -145,7 +155,7 @@ impl Known {
             Said::Acknowledged(log, end) => known[of(log)].end = end.max(known[of(log)].end),
             Said::Trims(log, before) => known[of(log)].trimmed = before.max(known[of(log)].trimmed),
             Said::Starts(log, start) => known[of(log)].start = start,
-            Said::Closed => {}
+            Said::Closed | Said::Poisoned => {}
         }
         matches!(said, Said::Acknowledged(..))
     }
@@ -207,8 +217,7 @@ pub(crate) fn write_until_the_end<E: EngineUnderTest>(told: Told) {
         for log in LOGS {
             engine.open(log).await.expect("the log opens");
         }
-        let pipe = File::from(std::io::stdin().as_fd().try_clone_to_owned().expect("descriptor 0 is the pipe"));
-        let pipe = Rc::new(pipe);
+        let pipe = Rc::new(pipe_to_parent());
         let mut running: VecDeque<Running> = VecDeque::new();
         let mut numbers = Numbers::new(told.turn);
         let mut acknowledged = 0;
@@ -256,8 +265,13 @@ pub(crate) fn write_until_the_end<E: EngineUnderTest>(told: Told) {
     });
 }
 
+/// Where a child says what it has heard.
+pub(crate) fn pipe_to_parent() -> File {
+    File::from(std::io::stdin().as_fd().try_clone_to_owned().expect("descriptor 0 is the pipe"))
+}
+
 /// Whether anybody listens.
-fn say(mut pipe: &File, said: Said) -> bool {
+pub(crate) fn say(mut pipe: &File, said: Said) -> bool {
     pipe.write_all(&said.bytes()).is_ok()
 }
 
@@ -298,7 +312,8 @@ async fn append<E: EngineUnderTest>(engine: &E::Engine, seed: u64, log: LogId) {
     }
 }
 
-fn engine_config(dir: &Path, durable: bool) -> EngineConfig {
+/// Of children and readers.
+pub(crate) fn engine_config(dir: &Path, durable: bool) -> EngineConfig {
     EngineConfig { inflight_bytes_max: 1 << 20, durable, ..config(dir) }
 }
 

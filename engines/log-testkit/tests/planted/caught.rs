@@ -1,7 +1,11 @@
 //! Each planted bug, and the test that must fail because of it.
 
 use crate::{bug, toy::Toy};
-use log_testkit::{conformance, disk::Disk, kill, model, power};
+use log_testkit::{
+    conformance,
+    disk::{Disk, Fault, Operation},
+    io_error, kill, model, power,
+};
 use std::panic::catch_unwind;
 
 log_testkit::under_test!(Sound: Toy<{ bug::NONE }>);
@@ -23,6 +27,9 @@ fn fails(bug: &str, test: fn()) {
 
 /// Requires that the test complains with these words, too.
 fn fails_by(bug: &str, words: &str, test: fn()) {
+    if kill::is_child() {
+        return test();
+    }
     let complaint = match catch_unwind(test) {
         Ok(()) => panic!("{bug} was not noticed"),
         Err(complaint) => complaint,
@@ -133,6 +140,33 @@ mod by_power_cuts {
         an_acknowledgement_before_the_flush: ACKNOWLEDGES_BEFORE_THE_FLUSH in 6 rounds;
         recovery_that_does_not_flush: RECOVERY_DOES_NOT_FLUSH in 40 rounds;
         a_finished_segment_that_is_not_flushed: A_FINISHED_SEGMENT_IS_NOT_FLUSHED in 40 rounds;
+    }
+}
+
+/// An error of the device at the right place shows who believes that a flush that failed has not.
+mod by_io_errors {
+    use super::*;
+
+    macro_rules! caught_by_io_errors {
+        ($($name:ident: $bug:ident;)+) => {
+            $(#[test]
+            fn $name() {
+                log_testkit::under_test!(Planted: Toy<{ bug::$bug }>);
+                if Disk::ext4(16 << 20).is_ok() {
+                    fails_by(stringify!($bug), "read by toy", || {
+                        const TEST: &str = concat!(module_path!(), "::", stringify!($name));
+                        let fault = |after| Fault { operation: Operation::Write, after, once: true };
+                        let faults: Vec<Fault> = (40..100).map(fault).collect();
+                        io_error::errors::<Planted>(TEST, &[kill::reader::<Planted>()], &faults, false);
+                    });
+                }
+            })+
+        };
+    }
+
+    caught_by_io_errors! {
+        a_retried_flush: FAILED_FLUSH_IS_RETRIED;
+        recovery_that_trusts_the_page_cache: RECOVERY_TRUSTS_THE_PAGE_CACHE;
     }
 }
 
