@@ -4,7 +4,7 @@
 
 use crate::config::{Options, RunConfig, Usage, results_root};
 use crate::run::{exit, process::CHILD_COMMAND};
-use crate::{child, inspect, list, profile, run, show};
+use crate::{calibrate, child, inspect, list, profile, run, show};
 use clap::{Parser, Subcommand};
 use std::{path::PathBuf, process::ExitCode};
 
@@ -31,6 +31,14 @@ enum Command {
         config: Option<PathBuf>,
         #[command(flatten)]
         options: Box<Options>,
+    },
+    /// Measure this machine's ceilings in a directory: what a result can be a share of
+    ///
+    /// Memory, checksum, page cache, mapping, device, flush and loopback, each by a plain loop without an engine, in under a minute.
+    /// What was measured is remembered for the machine and the device, and later runs there say how near they come.
+    Calibrate {
+        #[command(flatten)]
+        options: calibrate::Options,
     },
     /// List the engines: what each can do, and whether it can run here
     Engines {
@@ -113,6 +121,7 @@ fn act(command: Command) -> anyhow::Result<ExitCode> {
             let settings = RunConfig::new(&options, config.as_deref())?;
             run::run(&profile, &settings)
         }
+        Command::Calibrate { options } => calibrate::calibrate(&options),
         Command::Engines { dir, json } => list::engines(&dir, json),
         Command::Profiles => list::profiles(),
         Command::Explain { profile } => {

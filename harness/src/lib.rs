@@ -5,6 +5,7 @@
 //! runs one engine, the parent that probes, orders and collects, the accounting of costs, the result files, the table, the
 //! report. What never does: anything that runs on a shard's core (that is `broker`), any engine by name beyond its flag.
 
+pub mod calibrate;
 pub mod child;
 pub mod cli;
 pub mod config;

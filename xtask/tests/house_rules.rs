@@ -28,7 +28,7 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 12] = [
             "shard-ring",
         ],
     ),
-    ("harness", &["broker", "log-api", "log-format", "log-segment"]),
+    ("harness", &["broker", "log-api", "log-format", "log-segment", "shard-ring"]),
     ("xtask", &[]),
 ];
 
@@ -97,6 +97,9 @@ const UNSAFE_FILES: &[&str] = &[
     "engines/shard-ring/src/kernel.rs",
     "engines/shard-ring/src/provided.rs",
     "engines/shard-ring/src/slab.rs",
+    "harness/src/calibrate/disk_ring.rs",
+    "harness/src/calibrate/mapped.rs",
+    "harness/src/calibrate/sockets.rs",
     "harness/src/load/ring.rs",
 ];
 

@@ -9,6 +9,7 @@ pub mod hlog;
 pub mod job;
 pub mod measure;
 mod outcome;
+mod plateau;
 pub mod play;
 
 use job::{Event, Job};

@@ -85,6 +85,8 @@ impl Finished<'_> {
                 throughput: measure::throughput(resolved, &phases, &series),
                 generator: measure::generator(resolved, played),
                 costs: costs::costs(engine, send, loaded.tails, report, spent),
+                plateau_use: loaded.plateau_use,
+                ceilings: Vec::new(),
                 attestation: costs::attestation(engine, send, loaded.tails, report),
                 phases,
                 total,

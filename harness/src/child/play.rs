@@ -6,6 +6,7 @@ use super::{
     hlog,
     job::{Event, Job, Progress, Task},
     outcome::Finished,
+    plateau::PlateauWatch,
     tell,
 };
 use crate::load::{
@@ -18,6 +19,7 @@ use crate::load::{
 };
 use crate::profile::{Profile, Resolved, Settings, SizeLaw};
 use crate::schedule::{Schedule, Split};
+use crate::summary::PlateauUse;
 use anyhow::{Context, bail};
 use broker::{EngineKind, Node, Producer, ShardState, StatsHandle, Stop};
 use std::{
@@ -60,6 +62,8 @@ pub(super) struct Loaded {
     pub(super) problems: Vec<String>,
     pub(super) tails: u32,
     pub(super) catch_ups: u32,
+    /// `None` if the run ended before its plateau did.
+    pub(super) plateau_use: Option<PlateauUse>,
     /// Taken by the generator's thread itself: what a thread used cannot be told from others once it has ended.
     after: Sample,
 }
@@ -190,8 +194,10 @@ impl Load {
         self.subscribe(&mut generator, &logs)?;
         let start_ns = now_ns() + LEAD_NS;
         let mut progress = ProgressLines::new(&self.resolved, generator.tally().acknowledged);
+        let mut plateau = PlateauWatch::new(&self.resolved, self.stats.clone());
         let mut tick = |tick: &Tick| {
             progress.tick(tick);
+            plateau.tick(tick);
             let failed = tick.tally.refused + tick.tally.poisoned > 0
                 || self.stats.stats().iter().any(|shard| shard.state == ShardState::Stopped);
             !stop.load(Ordering::Relaxed) && !failed
@@ -214,6 +220,7 @@ impl Load {
             problems,
             tails: generator.consumers.count(Kind::Tail),
             catch_ups: generator.consumers.count(Kind::CatchUp),
+            plateau_use: plateau.found(),
             after,
         })
     }

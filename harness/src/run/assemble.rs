@@ -1,6 +1,10 @@
 //! Puts a run's parts together: the summary, which everything that is shown reads, and the manifest, which may explain it.
 
 use super::{facts, prepare::Prepared, utc::Utc};
+use crate::calibrate::{
+    Ceilings,
+    binding::{self, Choices},
+};
 use crate::config::RunConfig;
 use crate::cost::{
     device::Device,
@@ -36,13 +40,20 @@ pub fn assemble(
     config: &RunConfig,
     resolved: &Resolved,
     name: &str,
-    engines: Vec<EngineResult>,
+    mut engines: Vec<EngineResult>,
     facts: Facts,
 ) -> (Summary, Manifest) {
     let build = facts::Build::find();
     let seconds = |ns: u64| ns as f64 / 1e9;
     let plateau_phase = resolved.phase_with(Role::Plateau).map_or(&resolved.phases[0], |(_, phase)| phase);
     let command = command(prepared, config, resolved, facts.plateau.as_ref());
+    let ceilings = prepared.remembered_ceilings().filter(|_| prepared.on_disk());
+    let mut notes = Vec::new();
+    match &ceilings {
+        Some(ceilings) => share_ceilings(ceilings, config, resolved, &mut engines),
+        None if prepared.on_disk() => notes.push("ceilings: run highwater calibrate".to_owned()),
+        None => {}
+    }
     let Facts { started, machine, walls, plateau, plan, interrupted } = facts;
     let summary = Summary {
         schema_version: SCHEMA_VERSION,
@@ -100,10 +111,26 @@ pub fn assemble(
             })
             .collect(),
         engines,
-        notes: Vec::new(),
+        notes,
     };
-    let manifest = manifest(prepared, config, resolved, &summary, build, command);
+    let manifest = Manifest { ceilings, ..manifest(prepared, config, resolved, &summary, build, command) };
     (summary, manifest)
+}
+
+/// Says of each row how near it came to what the machine can do.
+fn share_ceilings(ceilings: &Ceilings, config: &RunConfig, resolved: &Resolved, engines: &mut [EngineResult]) {
+    let choices = Choices {
+        durability: config.durability,
+        commit: config.commit,
+        partitions_a_shard: resolved.partitions.div_ceil(config.shards),
+        shards: config.shards,
+    };
+    for engine in engines {
+        let shares = binding::shares(ceilings, &choices, engine);
+        if let Some(measured) = &mut engine.measurement {
+            measured.ceilings = shares;
+        }
+    }
 }
 
 fn manifest(
@@ -168,6 +195,7 @@ fn manifest(
         sysctls: machine::sysctls(),
         clock_source: machine::clock_source(),
         limits: machine::limits(),
+        ceilings: None,
         effective_engines: summary.engines.iter().map(named).collect::<BTreeMap<_, _>>(),
         validity,
     }

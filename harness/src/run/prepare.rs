@@ -1,6 +1,7 @@
 //! Everything that is fixed before a run touches the disk: the profile, what can run here, where data go, what fits.
 
 use super::{facts, profiles, screen::Screen, walls};
+use crate::calibrate::{Ceilings, remembered};
 use crate::child::{job::Sizes, play::batch_bytes};
 use crate::config::{RunConfig, Usage, results_root};
 use crate::cost::{
@@ -126,6 +127,12 @@ impl Prepared {
             shards: config.shards,
             choices: format!("{} {:?} {:?}", config.commit, config.send, config.placement),
         }
+    }
+
+    /// The ceilings that `highwater calibrate` remembered for this machine and device.
+    #[must_use]
+    pub fn remembered_ceilings(&self) -> Option<Ceilings> {
+        remembered::recall(&walls::cache_dir()?, &remembered::Key::of(&self.data_parent))
     }
 
     /// Walls that are remembered for this run.

@@ -1,6 +1,6 @@
 //! What was measured of one engine.
 
-use super::Verdict;
+use super::{CeilingShare, PlateauUse, Verdict};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
@@ -62,6 +62,12 @@ pub struct Measurement {
     pub series: Series,
     /// What it cost.
     pub costs: Costs,
+    /// What the shards did at the peak; `None` if the run ended before it did.
+    #[serde(default)]
+    pub plateau_use: Option<PlateauUse>,
+    /// Shares of the machine's ceilings at the peak, the one that binds first; empty if none are known.
+    #[serde(default)]
+    pub ceilings: Vec<CeilingShare>,
     /// Proof that the engine that was asked for is the one that ran.
     pub attestation: Vec<Attestation>,
     /// The load generator while this engine ran.

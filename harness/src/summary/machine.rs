@@ -83,6 +83,9 @@ pub struct Manifest {
     pub clock_source: Option<String>,
     /// Limits of the control group and of the process (memlock) by name.
     pub limits: BTreeMap<String, String>,
+    /// The machine's ceilings as `highwater calibrate` measured them; `None` if it did not.
+    #[serde(default)]
+    pub ceilings: Option<crate::calibrate::Ceilings>,
     /// Engine asked for → engine that was attested.
     pub effective_engines: BTreeMap<String, String>,
     /// All gates, the engines' with `engine: ` before the name.

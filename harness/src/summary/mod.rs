@@ -7,12 +7,14 @@
 //!
 //! What never lives here: measuring. The run fills these types; nothing here looks at the machine.
 
+mod ceiling;
 mod engine;
 mod files;
 mod flood;
 pub mod format;
 mod machine;
 
+pub use ceiling::{CeilingShare, PlateauUse};
 pub use engine::{
     Attestation, Backlog, Content, Costs, Dry, EngineResult, GeneratorLoad, LatencySet, Measurement, ObjectiveMet,
     P9999_SAMPLES_MIN, PhaseResult, SAMPLES_BEYOND_MIN, Series, Status, Throughput, WINDOW_INTERVALS_MAX,

@@ -2,7 +2,7 @@
 
 use super::text::clean;
 use crate::summary::{
-    Dry, EngineResult, LatencySet, Measurement, PhaseResult, PhaseRole, Status, Summary, Wall, format,
+    CeilingShare, Dry, EngineResult, LatencySet, Measurement, PhaseResult, PhaseRole, Status, Summary, Wall, format,
 };
 
 /// A column.
@@ -111,6 +111,7 @@ pub fn remarks(summary: &Summary, engine: &EngineResult) -> Vec<String> {
     if went_under(engine) {
         remarks.push(overload(summary, engine, measured));
     }
+    remarks.extend(ceilings(measured));
     if summary.run.durability == "none"
         && let Some(per_byte) = measured.costs.device_bytes_per_byte()
     {
@@ -119,6 +120,18 @@ pub fn remarks(summary: &Summary, engine: &EngineResult) -> Vec<String> {
     }
     remarks.extend(measured.notes.iter().cloned());
     remarks
+}
+
+/// The ceiling that binds, and the next one.
+fn ceilings(measured: &Measurement) -> Option<String> {
+    let [first, rest @ ..] = measured.ceilings.as_slice() else { return None };
+    let amount = |share: &CeilingShare| match share.unit.as_str() {
+        "cores" => String::new(),
+        _ => format!(" ({} of {}/s)", format::bytes(share.used), format::bytes(share.limit)),
+    };
+    let next = rest.first().map(|next| format!("; next {} {}", next.ceiling, format::percent(next.share)));
+    let share = format::percent(first.share);
+    Some(format!("ceiling: {share} of {}{}{}", first.ceiling, amount(first), next.unwrap_or_default()))
 }
 
 /// How long the engine was under, and the fluid model's value at speed 1 beside it: queue and delay scale with time.

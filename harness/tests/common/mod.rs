@@ -244,6 +244,8 @@ fn engine(made: &Made, order: u32, offered_per_s: &[f64]) -> EngineResult {
         },
         series,
         costs,
+        plateau_use: None,
+        ceilings: Vec::new(),
         attestation: vec![
             attested("appends by its mechanism", "1,234,567 batches"),
             attested("content came back", "every message once, in order"),

@@ -3,12 +3,10 @@
 //! the server core 1.
 //!
 //! Runs are paired, alternately first, so that what else the machine does falls on both; the answer is the median of
-//! the pairs' ratios. `cargo bench -p shard-ring --bench echo -- [pairs] [seconds a run]`, 10 and 2 by default. Wanted:
+//! the pairs' ratios. `cargo bench -p harness --bench echo -- [pairs] [seconds a run]`, 10 and 2 by default. Wanted:
 //! 0.90 or more.
 
-mod bare;
-
-use bare::{ANSWER_BYTES, ANSWERS_MAX, REQUEST_BYTES};
+use harness::calibrate::sockets::{ANSWER_BYTES, ANSWERS_MAX, REQUEST_BYTES, ask, serve};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use shard_ring::{Event, ExecutorConfig, Ring, RingSocket, Slab, Slice, spawn_executor};
 use std::{
@@ -73,23 +71,23 @@ fn run(server: Server, connections: usize, measured: Duration) -> f64 {
         Server::Bare => {
             let serving = thread::spawn(move || {
                 pin(SERVER_CORE);
-                bare::serve(theirs);
+                serve(theirs).expect("the server");
             });
-            let rate = bare::ask(ours, WARM_UP, measured);
+            let rate = ask(ours, WARM_UP, measured).expect("the client").per_s;
             serving.join().expect("the server");
             rate
         }
         Server::Shard => {
             let config = ExecutorConfig { cpu: Some(SERVER_CORE), ..Default::default() };
-            let serving = spawn_executor(config, move |ring| serve(ring, theirs)).expect("an executor");
-            let rate = bare::ask(ours, WARM_UP, measured);
+            let serving = spawn_executor(config, move |ring| serve_on_the_shard(ring, theirs)).expect("an executor");
+            let rate = ask(ours, WARM_UP, measured).expect("the client").per_s;
             serving.join().expect("the server");
             rate
         }
     }
 }
 
-async fn serve(ring: Ring, sockets: Vec<TcpStream>) {
+async fn serve_on_the_shard(ring: Ring, sockets: Vec<TcpStream>) {
     let slab = Slab::new((ANSWERS_MAX * ANSWER_BYTES).next_multiple_of(4_096), 1).expect("memory");
     let block = slab.take().expect("its only block");
     block.append(&[7; ANSWERS_MAX * ANSWER_BYTES]);

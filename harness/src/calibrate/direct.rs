@@ -1,0 +1,53 @@
+//! The device by O_DIRECT: a zero-filled file, overwritten and read in a ring.
+
+use super::{
+    ceilings::Sample,
+    disk_ring::{self, Loop, Operation},
+    memory::noise,
+    place::{Place, reopen_direct},
+};
+use memmap2::{Advice, MmapMut};
+use std::{fs::File, io, time::Duration};
+
+/// Bytes of the file.
+pub const BYTES: u64 = 256 << 20;
+/// Share of the window that goes before it, uncounted.
+const WARM_UP_SHARE: u32 = 10;
+
+/// The file and the buffers.
+pub struct Direct {
+    file: File,
+    memory: MmapMut,
+}
+
+impl Direct {
+    /// Makes the file.
+    ///
+    /// # Errors
+    /// No space, no memory, no O_DIRECT.
+    pub fn new(place: &Place) -> anyhow::Result<Self> {
+        let file = reopen_direct(&place.zeroed("direct", BYTES)?)?;
+        let depth_max = super::case::DEPTHS.into_iter().max().unwrap_or(1) as usize;
+        let mut memory = MmapMut::map_anon(depth_max * super::BLOCK_BYTES_MAX)?;
+        // Large pages make fewer pieces of a large block; where there are none, small ones do.
+        memory.advise(Advice::HugePage).ok();
+        noise(&mut memory);
+        Ok(Self { file, memory })
+    }
+
+    /// Operations of `block` bytes, `depth` in flight, for `window`.
+    ///
+    /// # Errors
+    /// As [`disk_ring::run`].
+    pub fn measure(&mut self, operation: Operation, block: u64, depth: u32, window: Duration) -> io::Result<Sample> {
+        let of = Loop {
+            operation,
+            block_bytes: block as usize,
+            depth: depth as usize,
+            span_bytes: BYTES,
+            warm_up: window / WARM_UP_SHARE,
+            window,
+        };
+        disk_ring::run(&self.file, &mut self.memory, &of)
+    }
+}

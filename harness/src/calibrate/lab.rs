@@ -1,0 +1,117 @@
+//! Everything that cases are measured with, made once.
+
+use super::{
+    buffered::{self, Buffered, Durable},
+    case::{Case, Pages, Sync},
+    ceilings::Sample,
+    direct::{self, Direct},
+    disk_ring::Operation,
+    flush::Flush,
+    loopback::{self, Loopback},
+    mapped::{self, Mapped},
+    memory::Memory,
+    place::Place,
+};
+use crate::config::Placement;
+use anyhow::Context;
+use std::time::Duration;
+
+/// What all files together take on the disk.
+pub const DISK_BYTES: u64 =
+    direct::BYTES + buffered::PLAIN_BYTES + buffered::DURABLE_BYTES + mapped::BYTES + loopback::FILE_BYTES;
+
+/// What fio needs for itself beside a [`Disk`].
+pub const DEVICE_BYTES: u64 = direct::BYTES;
+
+/// How long a sample takes where only the processor works.
+const PROCESSOR_WINDOW: Duration = Duration::from_millis(25);
+/// How long a sample takes on the device.
+const DEVICE_WINDOW: Duration = Duration::from_millis(100);
+/// How long a sample takes on loopback.
+const LOOPBACK_WINDOW: Duration = Duration::from_millis(150);
+
+/// The instruments of the cases that wait for the device.
+pub struct Disk {
+    direct: Direct,
+    durable: Durable,
+}
+
+impl Disk {
+    /// Makes the files.
+    ///
+    /// # Errors
+    /// A file cannot be made.
+    pub fn new(place: &Place) -> anyhow::Result<Self> {
+        Ok(Self { direct: Direct::new(place)?, durable: Durable::new(place)? })
+    }
+
+    /// One sample of a case of [`Case::of_the_device`].
+    ///
+    /// # Errors
+    /// The system fails an operation; the case is another.
+    pub fn measure(&mut self, case: Case, window: Duration) -> anyhow::Result<Sample> {
+        let sample = match case {
+            Case::BufferedDsync { block_bytes } => self.durable.write(block_bytes as usize, window),
+            Case::DirectWrite { block_bytes, depth, sync } => {
+                let operation = if sync == Sync::Dsync { Operation::WriteDsync } else { Operation::Write };
+                self.direct.measure(operation, block_bytes, depth, window)
+            }
+            Case::DirectRead { block_bytes, depth } => self.direct.measure(Operation::Read, block_bytes, depth, window),
+            _ => anyhow::bail!("{case} is not measured on the device"),
+        };
+        Ok(sample?)
+    }
+}
+
+/// The instruments of all cases.
+pub struct Lab {
+    memory: Memory,
+    mapped: Mapped,
+    buffered: Buffered,
+    disk: Disk,
+    flush: Flush,
+    loopback: Loopback,
+}
+
+impl Lab {
+    /// Makes the files. Called, and used, on the shard's core.
+    ///
+    /// # Errors
+    /// A file cannot be made, or there is no memory.
+    pub fn new(place: &Place, placement: &Placement) -> anyhow::Result<Self> {
+        Ok(Self {
+            memory: Memory::new().context("memory to copy")?,
+            mapped: Mapped::new(place)?,
+            buffered: Buffered::new(place)?,
+            disk: Disk::new(place)?,
+            flush: Flush::new(place)?,
+            loopback: Loopback::new(place, placement)?,
+        })
+    }
+
+    /// One sample of a case.
+    ///
+    /// # Errors
+    /// The system fails an operation.
+    pub fn measure(&mut self, case: Case) -> anyhow::Result<Sample> {
+        let window = DEVICE_WINDOW;
+        let sample = match case {
+            Case::MemoryCopy { block_bytes } => self.memory.copy(block_bytes as usize, PROCESSOR_WINDOW),
+            Case::Crc32c { block_bytes } => self.memory.crc32c(block_bytes as usize, PROCESSOR_WINDOW),
+            Case::MappedWrite { block_bytes, crc } => self.mapped.write(block_bytes as usize, crc, PROCESSOR_WINDOW),
+            Case::BufferedWrite { block_bytes, pages: Pages::Fresh } => {
+                self.buffered.write(block_bytes as usize, Pages::Fresh, window)?
+            }
+            Case::BufferedWrite { block_bytes, pages: Pages::Hot } => {
+                self.buffered.write(block_bytes as usize, Pages::Hot, PROCESSOR_WINDOW)?
+            }
+            Case::BufferedDsync { .. } | Case::DirectWrite { .. } | Case::DirectRead { .. } => {
+                self.disk.measure(case, window)?
+            }
+            Case::Flush => self.flush.measure(window)?,
+            Case::Echo { connections } => self.loopback.echo(connections, LOOPBACK_WINDOW)?,
+            Case::Transfer { path, .. } => self.loopback.transfer(path, LOOPBACK_WINDOW)?,
+        };
+        Ok(sample)
+    }
+}

@@ -1,0 +1,53 @@
+//! Writing through a shared mapping whose pages were populated ahead: what the mmap engine does without flushes. `unsafe` lives here
+//! because the bytes of a mapping are those of its file.
+
+use super::{ceilings::Sample, clock, memory::noise, place::Place};
+use memmap2::{Advice, MmapMut};
+use std::{fs::File, io, time::Duration};
+
+/// Bytes of the mapping.
+pub const BYTES: u64 = 128 << 20;
+/// Populated at a time, as the engine does.
+const POPULATE_BYTES: usize = 2 << 20;
+
+/// A populated mapping of an allocated file.
+pub struct Mapped {
+    map: MmapMut,
+    from: MmapMut,
+}
+
+impl Mapped {
+    /// Makes the file and brings its pages in.
+    ///
+    /// # Errors
+    /// No space, no memory, or a kernel before 5.14.
+    pub fn new(place: &Place) -> anyhow::Result<Self> {
+        let file = place.allocated("mapped", BYTES)?;
+        let mut from = MmapMut::map_anon(super::BLOCK_BYTES_MAX)?;
+        noise(&mut from);
+        Ok(Self { map: map(&file)?, from })
+    }
+
+    /// Copies blocks into the mapping, each checksummed first if `crc`, for `window`.
+    pub fn write(&mut self, block: usize, crc: bool, window: Duration) -> Sample {
+        let (from, to) = (&self.from[..block], &mut self.map);
+        let mut at = 0;
+        let per_s = clock::rate(window, block as u64, || {
+            if crc {
+                std::hint::black_box(log_format::crc32c(std::hint::black_box(from)));
+            }
+            to[at..at + block].copy_from_slice(from);
+            at = if at + 2 * block > to.len() { 0 } else { at + block };
+        });
+        Sample { per_s, p50_ns: None }
+    }
+}
+
+fn map(file: &File) -> io::Result<MmapMut> {
+    // SAFETY: the file has no name and this process alone has it open, so nobody else changes or truncates it.
+    let map = unsafe { MmapMut::map_mut(file) }?;
+    for at in (0..map.len()).step_by(POPULATE_BYTES) {
+        map.advise_range(Advice::PopulateWrite, at, POPULATE_BYTES.min(map.len() - at))?;
+    }
+    Ok(map)
+}

@@ -1,0 +1,89 @@
+//! Ceilings that were measured on this machine and device before, for runs to show their share of.
+
+use super::ceilings::{Ceilings, VERSION};
+use crate::cost::{
+    device::Device,
+    machine::{self},
+};
+use crate::run::facts::build_kind;
+use serde::{Deserialize, Serialize};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// What ceilings were measured for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// The machine's identity, processor and build.
+    pub machine: String,
+    /// Device under the directory, with its file system.
+    pub device: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Remembered {
+    key: Key,
+    ceilings: Ceilings,
+}
+
+impl Key {
+    /// Of this machine and the device under `dir`, which must exist.
+    #[must_use]
+    pub fn of(dir: &Path) -> Self {
+        let device = Device::of(dir).ok().flatten().map_or_else(|| "none".to_owned(), |device| device.name);
+        Self {
+            machine: format!("{} {} {}", machine::machine_id(), machine::cpu_model(), build_kind()),
+            device: format!("{device} {}", machine::file_system(dir)),
+        }
+    }
+
+    fn path(&self, cache: &Path) -> PathBuf {
+        use sha2::{Digest, Sha256};
+        let text = serde_json::to_vec(self).expect("strings have a JSON form");
+        let name: String = Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        cache.join(format!("ceilings-{name}.json"))
+    }
+}
+
+/// The ceilings remembered in `cache` for a key; `None` if there are none, or of another version.
+#[must_use]
+pub fn recall(cache: &Path, key: &Key) -> Option<Ceilings> {
+    let text = std::fs::read_to_string(key.path(cache)).ok()?;
+    let remembered: Remembered = serde_json::from_str(&text).ok()?;
+    (remembered.key == *key && remembered.ceilings.version == VERSION).then_some(remembered.ceilings)
+}
+
+/// Remembers ceilings, whole or not at all.
+///
+/// # Errors
+/// The folder cannot be written.
+pub fn remember(cache: &Path, key: &Key, ceilings: &Ceilings) -> io::Result<()> {
+    std::fs::create_dir_all(cache)?;
+    let file = key.path(cache);
+    let neighbour = file.with_extension(format!("{}.new", std::process::id()));
+    let remembered = Remembered { key: key.clone(), ceilings: ceilings.clone() };
+    std::fs::write(&neighbour, serde_json::to_vec_pretty(&remembered)?)?;
+    std::fs::rename(neighbour, file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::calibrate::{case::Case, ceilings::tests::ceilings};
+
+    #[test]
+    fn ceilings_come_back_for_the_same_machine_and_device_only() {
+        let cache = tempfile::tempdir().unwrap();
+        let key = Key { machine: "m".to_owned(), device: "vda ext4".to_owned() };
+        assert_eq!(recall(cache.path(), &key), None);
+        let first = ceilings(&[(Case::Flush, 7_000.0)]);
+        remember(cache.path(), &key, &first).unwrap();
+        let second = ceilings(&[(Case::Flush, 8_000.0)]);
+        remember(cache.path(), &key, &second).unwrap();
+        assert_eq!(recall(cache.path(), &key), Some(second.clone()), "the last one counts");
+        assert_eq!(recall(cache.path(), &Key { device: "vdb ext4".to_owned(), ..key.clone() }), None);
+        remember(cache.path(), &key, &Ceilings { version: VERSION + 1, ..second }).unwrap();
+        assert_eq!(recall(cache.path(), &key), None);
+    }
+}
