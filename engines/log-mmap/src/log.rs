@@ -1,102 +1,24 @@
-//! One log: appends, rolls, trims, close.
+//! One log: appends into the mapping, commits, room.
 
-use crate::{
-    Shared, flush,
-    mapping::{Mapping, Populate},
-    segment::{Live, Mapped, map},
-};
-use log_api::{
-    AppendError, Appended, Batch, CommitError, Counters, Epoch, LogId, Marks, Offset, OpenError, Recovery, TrimError,
-};
-use log_segment::{Files, Flights, Keeper, LogConfig, Poison, Preparer, Recovered, Segments, Turns, recover};
-use shard_ring::{Event, spawn_local};
-use std::{
-    cell::{Cell, RefCell},
-    fs::File,
-    path::{Path, PathBuf},
-    rc::Rc,
-};
+use crate::segment::{Live, Mapped};
+use log_api::{AppendError, Appended, Batch, CommitError, Counters, Level, LogId, Marks, Offset, OpenError, Recovery};
+use log_segment::{DiskLog, Host};
+use std::rc::Rc;
 
 pub(crate) struct Log {
-    pub(crate) id: LogId,
-    pub(crate) shared: Rc<Shared>,
-    pub(crate) segments: RefCell<Segments<Live>>,
-    pub(crate) keeper: Keeper,
-    preparer: Preparer<Mapped>,
-    epoch: Epoch,
-    /// Everything before it survives a power cut.
-    pub(crate) durable: Cell<Offset>,
-    pub(crate) flights: RefCell<Flights>,
-    /// A flush or a seal came back.
-    pub(crate) progress: Event,
-    pub(crate) poison: Poison,
-    seals_running: Cell<u32>,
-    turns: Turns,
-}
-
-/// Recovery and the opening of all its files, in one job off the shard.
-struct Opened {
-    recovered: Recovered,
-    sealed: Vec<File>,
-    active: (File, Mapping),
-}
-
-fn open_files(config: &LogConfig) -> Result<Opened, OpenError> {
-    let recovered = recover(config, &Files::new())?;
-    let fail = |path: &Path| {
-        let path = path.to_path_buf();
-        move |source| OpenError::Io { action: "open", path, source }
-    };
-    let sealed = recovered
-        .sealed
-        .iter()
-        .map(|segment| File::open(&segment.path).map_err(fail(&segment.path)))
-        .collect::<Result<_, _>>()?;
-    let active = &recovered.active;
-    let mapped = map(&active.path, active.capacity, active.bytes, Some(Populate::Read)).map_err(fail(&active.path))?;
-    Ok(Opened { sealed, active: mapped, recovered })
+    pub(crate) disk: Rc<DiskLog<Live>>,
+    pub(crate) host: Rc<Host>,
 }
 
 impl Log {
-    pub(crate) async fn open(shared: &Rc<Shared>, log: LogId) -> Result<(Self, Recovery), OpenError> {
-        let config = LogConfig::new(&shared.config, &shared.data, log);
-        let job = config.clone();
-        let opened = shared.helper.run(&shared.ring, move || open_files(&job)).await?;
-        let recovered = opened.recovered;
-        let recovery = recovered.summary();
-        let sealed = recovered
-            .sealed
-            .into_iter()
-            .zip(opened.sealed)
-            .map(|(segment, file)| (segment, Live::new(&shared.ring, file, None)))
-            .collect();
-        let (file, mapping) = opened.active;
-        let active = (recovered.active, Live::new(&shared.ring, file, Some(mapping)));
-        // A flush writes every dirty page, so pages of a log that flushes must not be dirty before they hold anything.
-        let medium = Mapped { populate: if config.durable { Populate::Read } else { Populate::Write } };
-        let preparer =
-            Preparer::new(&shared.ring, &shared.helper, &shared.data, &config, medium, recovered.next_number);
-        preparer.start();
-        Counters::add(&shared.counters.prepared_bytes, recovered.prepared_bytes);
-        let log = Self {
-            id: log,
-            segments: RefCell::new(Segments::new(&config, sealed, active)),
-            keeper: Keeper::new(&shared.ring, &shared.helper, &shared.data, &config, recovered.marks.start),
-            preparer,
-            epoch: recovered.epoch,
-            durable: Cell::new(recovered.marks.durable),
-            flights: RefCell::default(),
-            progress: Event::new(),
-            poison: Poison::default(),
-            seals_running: Cell::new(0),
-            turns: Turns::default(),
-            shared: shared.clone(),
-        };
-        Ok((log, recovery))
+    pub(crate) async fn open(host: &Rc<Host>, id: LogId) -> Result<(Self, Recovery), OpenError> {
+        let medium = Mapped { durable: host.config.durable };
+        let (disk, recovery) = DiskLog::open(host, id, medium).await?;
+        Ok((Self { disk, host: host.clone() }, recovery))
     }
 
-    pub(crate) fn append(self: &Rc<Self>, batches: &[Batch<'_>]) -> Result<Appended, AppendError> {
-        if self.poison.is_set() {
+    pub(crate) fn append(&self, batches: &[Batch<'_>]) -> Result<Appended, AppendError> {
+        if self.disk.poison.is_set() {
             return Err(AppendError::Poisoned);
         }
         let bytes: u64 = batches.iter().map(|batch| batch.bytes().len() as u64).sum();
@@ -104,178 +26,111 @@ impl Log {
         if bytes > most {
             return Err(AppendError::TooLarge { bytes, bytes_max: most });
         }
+        let counters = &self.host.counters;
         if !self.fits(bytes) {
-            Counters::add(&self.shared.counters.busy, 1);
+            Counters::add(&counters.busy, 1);
             return Err(AppendError::Busy);
         }
-        if self.segments.borrow().room() < bytes {
+        if self.disk.segments.borrow().room() < bytes {
             self.roll()?;
         }
-        let mut segments = self.segments.borrow_mut();
+        let mut segments = self.disk.segments.borrow_mut();
         let base = segments.end();
+        let (segment, at) = (segments.active().base(), segments.active().bytes());
         let mapping = segments.active().handle.mapping.clone().expect("the active segment is mapped");
         for batch in batches {
             let offset = segments.end();
             mapping.append_with(batch.bytes().len(), |place| {
                 place.copy_from_slice(batch.bytes());
-                log_format::assign(place, offset, self.epoch);
+                log_format::assign(place, offset, self.disk.epoch);
             });
             segments.append(batch.records(), batch.bytes().len() as u64);
         }
-        let counters = &self.shared.counters;
+        let end = segments.end();
+        drop(segments);
+        self.disk.wrote(segment, at..at + bytes);
         Counters::add(&counters.appended_batches, batches.len() as u64);
         for count in [&counters.appended_bytes, &counters.copied_bytes, &counters.written_bytes] {
             Counters::add(count, bytes);
         }
-        Ok(Appended { base, end: segments.end() })
+        Ok(Appended { base, end })
     }
 
-    /// Goes on in the next segment, which stands ready, or says why it does not.
-    fn roll(self: &Rc<Self>) -> Result<(), AppendError> {
-        let counters = &self.shared.counters;
-        let Some(next) = self.preparer.take() else {
-            if self.preparer.is_full() {
-                return Err(AppendError::Full);
-            }
-            Counters::add(&counters.rolls_waited, 1);
-            Counters::add(&counters.busy, 1);
-            return Err(AppendError::Busy);
-        };
-        let (file, mapping) = next.handle;
-        let mut segments = self.segments.borrow_mut();
-        self.keeper.adopt(&next.file, segments.end());
-        segments.roll(next.file, Live::new(&self.shared.ring, file, Some(mapping)));
-        Counters::add(&counters.rolls, 1);
-        counters.prepared_bytes.set(counters.prepared_bytes.get().max(self.preparer.prepared_bytes()));
-        let end = segments.end();
-        let job = segments.take_sealable(end);
-        self.unmap_old(&mut segments);
-        drop(segments);
-        if let Some(job) = job {
-            self.seals_running.set(self.seals_running.get() + 1);
-            let (base, end) = (job.base, job.end);
-            // Flushed through the ring first: the helper's own flush then finds nothing to wait for, and the next segment is not kept waiting.
-            let flush =
-                self.segments.borrow().get(base).map(|old| self.shared.ring.fsync(old.handle.file.ring(), true));
-            Counters::add(&counters.flushes, 1);
-            // A trim meanwhile gives the segment up, but leaves its file until it is sealed.
-            let lease = self.segments.borrow().lease(base);
-            let log = self.clone();
-            spawn_local(async move {
-                if let Some(flush) = flush
-                    && let Err(error) = flush.await
-                {
-                    // Not sealed: recovery takes a sealed segment for durable.
-                    log.poison.set(format!("flushing: {error}"), &log.progress);
-                } else {
-                    match log.keeper.seal(job, log.durable.get()).await {
-                        Ok(()) => log.flushed(base, end),
-                        Err(error) => log.poison.set(format!("sealing a segment: {error}"), &log.progress),
-                    }
-                }
-                drop(lease);
-                log.seals_running.set(log.seals_running.get() - 1);
-                log.progress.notify_all();
-            });
-        }
+    /// Goes on in the next segment. What is in the one before is placed already: it can be sealed.
+    fn roll(&self) -> Result<(), AppendError> {
+        self.disk.roll()?;
+        let end = self.disk.segments.borrow().end();
+        self.disk.seal_finished(end);
+        self.forget_old();
         Ok(())
     }
 
-    /// A sealed segment has been flushed; the mark follows if nothing before it is missing.
-    fn flushed(&self, base: Offset, end: Offset) {
-        if base <= self.durable.get() && !self.poison.is_set() {
-            self.durable.set(self.durable.get().max(end));
-        }
-    }
-
-    /// Old segments leave the address space: what reads them goes by the ring. Unmapping 128 MiB takes milliseconds, so the helper does it,
-    /// unless a reader still holds the mapping.
-    fn unmap_old(&self, segments: &mut Segments<Live>) {
-        let kept = 1 + usize::try_from(self.shared.config.tail_cache_bytes / self.shared.config.segment_bytes)
-            .unwrap_or(usize::MAX)
-            .max(1);
-        let old: Vec<Offset> =
-            segments.iter().rev().skip(kept).take_while(|s| s.handle.mapping.is_some()).map(|s| s.base()).collect();
+    /// Old segments leave the address space and the page cache, which they would fill: what reads them goes by the ring.
+    fn forget_old(&self) {
+        let config = &self.host.config;
+        let kept = usize::try_from(config.tail_cache_bytes / config.segment_bytes).unwrap_or(usize::MAX).max(1);
+        let mut segments = self.disk.segments.borrow_mut();
+        let young = |place: usize| place <= kept;
+        let old: Vec<Offset> = segments
+            .iter()
+            .rev()
+            .enumerate()
+            .skip_while(|(place, _)| young(*place))
+            .map_while(|(_, segment)| segment.handle.mapping.as_ref().map(|_| segment.base()))
+            .collect();
         for base in old {
-            let mapping = segments.get_mut(base).and_then(|segment| segment.handle.mapping.take());
-            if let Some(Ok(mapping)) = mapping.map(Rc::try_unwrap) {
-                let unmapping = self.shared.helper.run(&self.shared.ring, move || drop(mapping));
-                spawn_local(unmapping);
+            if let Some(forget) = segments.get_mut(base).and_then(|segment| segment.handle.forget()) {
+                self.host.detached(forget);
             }
         }
     }
 
     fn largest_append(&self) -> u64 {
-        let config = &self.shared.config;
+        let config = &self.host.config;
         if config.durable { config.segment_bytes.min(config.inflight_bytes_max) } else { config.segment_bytes }
     }
 
-    /// In a durable log, what is not durable yet stays under the bound by which recovery tells a torn tail from damage.
     fn fits(&self, bytes: u64) -> bool {
-        let config = &self.shared.config;
-        !config.durable || self.segments.borrow().bytes_after(self.durable.get()) + bytes <= config.inflight_bytes_max
+        self.disk.tail_fits(bytes) && self.host.pace.has_room()
     }
 
-    pub(crate) async fn room(self: &Rc<Self>, bytes: u64) {
+    pub(crate) async fn room(&self, bytes: u64) {
+        self.host.pace.room().await;
         let ready = || {
-            let ready = self.fits(bytes) || self.poison.is_set();
+            let ready = self.disk.tail_fits(bytes) || self.disk.poison.is_set();
             // A caller that never commits durably would wait for ever: the bound is of what is not durable.
-            if !ready && self.flights.borrow().is_empty() {
-                flush::submit(self);
+            if !ready && !self.disk.is_flushing() {
+                self.disk.flush(self.disk.mark());
             }
             ready
         };
-        self.turns.wait(&self.progress, ready).await;
-        if self.segments.borrow().room() < bytes && !self.preparer.is_ready() {
-            self.preparer.room().await;
-        }
+        self.host.turns.wait(&self.host.progress, ready).await;
+        self.disk.next_segment(bytes).await;
     }
 
     pub(crate) fn marks(&self) -> Marks {
-        let segments = self.segments.borrow();
-        Marks { start: segments.start(), durable: self.durable.get(), placed: segments.end(), end: segments.end() }
+        let end = self.disk.segments.borrow().end();
+        self.disk.marks(end)
     }
+}
 
-    pub(crate) fn mapped_bytes(&self) -> usize {
-        self.segments
-            .borrow()
-            .iter()
-            .filter_map(|segment| segment.handle.mapping.as_ref())
-            .map(|mapping| mapping.len())
-            .sum()
-    }
-
-    pub(crate) fn dir(&self) -> PathBuf {
-        self.shared.data.log_dir(self.id)
-    }
-
-    pub(crate) async fn trim(&self, before: Offset) -> Result<Offset, TrimError> {
-        // A log does not start beyond what is durable.
-        let dead = self.segments.borrow_mut().trim(before.min(self.durable.get()));
-        let start = dead.start;
-        self.keeper.trim(dead).await?;
-        Ok(start)
-    }
-
-    /// Flushes and seals everything. No flush is running any more when the files are trimmed.
-    pub(crate) async fn close(self: &Rc<Self>) -> Result<(), CommitError> {
-        loop {
-            let progress = self.progress.wait();
-            self.poison.check()?;
-            if self.flights.borrow().is_empty() && self.seals_running.get() == 0 {
-                break;
-            }
-            progress.await;
+/// Brings what was appended to `logs` to `level`. All flushes are submitted before the first wait; they run on when the future is
+/// dropped.
+pub(crate) async fn commit(logs: &[Rc<Log>], level: Level) -> Result<(), CommitError> {
+    // What has been copied into the mapping is placed: a killed process does not lose it.
+    let submit = |log: &Rc<Log>| {
+        let mark = log.disk.mark();
+        if level == Level::Durable {
+            log.disk.flush(mark);
         }
-        // Segments given up earlier whose last reader has gone since.
-        self.trim(Offset(0)).await.map_err(|error| CommitError::Poisoned { what: error.to_string() })?;
-        let jobs = self.segments.borrow_mut().finish();
-        let marks = Marks { durable: self.segments.borrow().end(), ..self.marks() };
-        self.keeper
-            .close(jobs, marks)
-            .await
-            .map_err(|error| CommitError::Poisoned { what: format!("closing: {error}") })?;
-        self.durable.set(marks.durable);
-        Ok(())
+        mark.offset()
+    };
+    let targets: Vec<Offset> = logs.iter().map(submit).collect();
+    for (log, target) in logs.iter().zip(targets) {
+        match level {
+            Level::Placed => log.disk.poison.check()?,
+            Level::Durable => log.disk.reach_durable(target).await?,
+        }
     }
+    Ok(())
 }

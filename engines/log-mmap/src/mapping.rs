@@ -5,22 +5,12 @@
 //! SIGBUS, and so is a page whose reading fails, which is why cold pages are not read through here (see [`Mapping::resident`]).
 
 use memmap2::{Advice, MmapOptions, MmapRaw};
-use std::{cell::Cell, fs::File, io, ops::Range, slice};
+use std::{cell::Cell, fs::File, io, ops::Range, os::fd::AsRawFd, slice, time::Instant};
 
 /// How much is prepared at a time: the mapping's lock is held for one slice, not for a whole segment.
 const POPULATE_SLICE_BYTES: usize = 2 << 20;
 
 const PAGE_BYTES: usize = 4096;
-
-/// What preparing does to the pages of a fresh segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Populate {
-    /// Make them present and writable: no fault at all on the shard, but every page is dirty at once, and the next flush of the
-    /// file writes them all (28 ms for the first fdatasync after 64 MiB of it).
-    Write,
-    /// Make them present: the first write to a page still takes a short fault, and nothing becomes dirty. For logs that flush.
-    Read,
-}
 
 /// A writable, shared mapping of a whole segment file.
 #[derive(Debug)]
@@ -38,16 +28,22 @@ impl Mapping {
         Ok(Self { map, filled: Cell::new(filled), appending: Cell::new(false) })
     }
 
-    /// Brings the pages into the page table in slices. Called off the shard.
-    pub(crate) fn populate(&self, how: Populate) -> io::Result<()> {
-        let advice = match how {
-            Populate::Write => Advice::PopulateWrite,
-            Populate::Read => Advice::PopulateRead,
-        };
-        let mut at = 0;
+    /// Asks for pages of 2 MiB, where the file system can keep a file in them: they are populated in two thirds of the time, and a byte
+    /// written to one makes all of it dirty.
+    pub(crate) fn prefer_large_pages(&self) {
+        // Only a preference: small ones serve.
+        let _ = self.map.advise(Advice::HugePage);
+    }
+
+    /// Makes the pages from the log's end on present and writable, in slices, so that no append faults; `after` is told of each slice, and
+    /// when it was begun. Called off the shard. Every page is dirty afterwards: flushes name the range that they are about.
+    pub(crate) fn populate(&self, mut after: impl FnMut(Range<usize>, Instant) -> io::Result<()>) -> io::Result<()> {
+        let mut at = self.filled.get() / POPULATE_SLICE_BYTES * POPULATE_SLICE_BYTES;
         while at < self.map.len() {
+            let begun = Instant::now();
             let bytes = POPULATE_SLICE_BYTES.min(self.map.len() - at);
-            self.map.advise_range(advice, at, bytes)?;
+            self.map.advise_range(Advice::PopulateWrite, at, bytes)?;
+            after(at..at + bytes, begun)?;
             at += bytes;
         }
         Ok(())
@@ -95,6 +91,15 @@ impl Mapping {
     }
 }
 
+/// Writes the dirty pages of a range to the device and waits for that: sync_file_range(2). Makes nothing durable.
+pub(crate) fn write_and_wait(file: &File, range: Range<usize>) -> io::Result<()> {
+    let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    let number = |byte: usize| libc::off64_t::try_from(byte).map_err(io::Error::other);
+    // SAFETY: a system call on an open descriptor that touches no memory of ours.
+    let outcome = unsafe { libc::sync_file_range(file.as_raw_fd(), number(range.start)?, number(range.len())?, flags) };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Pages that one [`Mapping::resident`] can ask about: a read of 1 MiB that begins inside a page.
 const RESIDENT_PAGES_MAX: usize = 257;
 
@@ -133,7 +138,7 @@ mod tests {
     #[test]
     fn populated_pages_are_resident() {
         let mapping = mapped(1 << 20);
-        mapping.populate(Populate::Write).unwrap();
+        mapping.populate(|_, _| Ok(())).unwrap();
         assert!(mapping.resident(0..1 << 20));
         assert!(mapping.resident(4000..1 << 20));
     }

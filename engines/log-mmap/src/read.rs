@@ -29,23 +29,23 @@ impl AsRef<[u8]> for Pin {
 impl Log {
     pub(crate) async fn read(&self, read: Read) -> Result<Chunk<Pin>, ReadError> {
         let (start, end) = {
-            let segments = self.segments.borrow();
+            let segments = self.disk.segments.borrow();
             (segments.start(), segments.end())
         };
         if read.from < start || read.from > end {
             return Err(ReadError::OutOfRange { asked: read.from, start, end });
         }
         // A block holds one read; only a single batch may be larger.
-        let bytes_max = read.bytes_max.min(self.shared.loader.block_bytes() as u64);
+        let bytes_max = read.bytes_max.min(self.host.loader.block_bytes() as u64);
         let read = Read { until: read.until.min(end), bytes_max, ..read };
-        let planned = self.segments.borrow().plan(&read);
+        let planned = self.disk.segments.borrow().plan(&read);
         let Some(planned) = planned else { return Ok(Chunk::empty(read.from)) };
         let plan = if planned.exact { planned } else { self.narrow(planned, &read).await? };
         if plan.bytes() == 0 {
             // The batch that holds `from` reaches beyond `until`.
             return Ok(Chunk::empty(read.from));
         }
-        let piece = match self.shared.config.send {
+        let piece = match self.host.config.send {
             SendPath::Sendfile => self.range(&plan)?,
             SendPath::Copy => Piece::Pin(self.pin(&plan, true).await?),
         };
@@ -57,8 +57,8 @@ impl Log {
         let bytes = self.pin(&plan, false).await?;
         let narrowed = plan
             .narrow(bytes.as_ref(), read)
-            .ok_or_else(|| damage(&self.dir(), &plan, 0, "no batch stands where one should"))?;
-        self.segments.borrow().remember(&narrowed);
+            .ok_or_else(|| damage(&self.disk.dir(), &plan, 0, "no batch stands where one should"))?;
+        self.disk.segments.borrow().remember(&narrowed);
         Ok(narrowed)
     }
 
@@ -68,11 +68,11 @@ impl Log {
         let range = range_of(plan);
         // The lease keeps the file while it is read.
         let (mapping, file, _lease) = {
-            let segments = self.segments.borrow();
+            let segments = self.disk.segments.borrow();
             let segment = segments.get(plan.segment).expect("a plan names a segment of the log");
             (segment.handle.mapping.clone(), segment.handle.file.ring().clone(), segments.lease(plan.segment))
         };
-        let counters = &self.shared.counters;
+        let counters = &self.host.counters;
         if let Some(mapping) = mapping {
             Counters::add(&counters.system_calls, 1);
             if mapping.resident(range.clone()) {
@@ -82,21 +82,21 @@ impl Log {
         }
         Counters::add(&counters.read_misses, 1);
         Counters::add(&counters.read_bytes, plan.bytes());
-        let bytes = self.shared.loader.load(&file, plan.start.position..plan.end.position).await?;
+        let bytes = self.host.loader.load(&file, plan.start.position..plan.end.position).await?;
         if let Loaded::Assembled(bytes) = &bytes {
             Counters::add(&counters.copied_bytes, bytes.len() as u64);
         }
         if verify {
-            verify_read(&self.dir(), plan, bytes.as_ref())?;
+            verify_read(&self.disk.dir(), plan, bytes.as_ref())?;
         }
         Ok(Pin(Held::Loaded(bytes)))
     }
 
     /// The plan as a range to send.
     fn range(&self, plan: &Plan) -> Result<Piece<Pin>, ReadError> {
-        let segments = self.segments.borrow();
+        let segments = self.disk.segments.borrow();
         let segment = segments.get(plan.segment).expect("a plan names a segment of the log");
-        let counters = &self.shared.counters;
+        let counters = &self.host.counters;
         let resident = segment.handle.mapping.as_ref().is_some_and(|mapping| {
             Counters::add(&counters.system_calls, 1);
             mapping.resident(range_of(plan))

@@ -1,33 +1,67 @@
 //! A segment as this engine holds it: its file on the ring, and its mapping as long as it is young.
 
-use crate::mapping::{Mapping, Populate};
-use log_segment::{Medium, SegmentFile};
+use crate::mapping::{Mapping, write_and_wait};
+use log_segment::{Haste, Hold, Medium, SegmentFile};
+use rustix::fs::Advice;
 use shard_ring::Ring;
 use std::{fs::File, io, path::Path, rc::Rc};
 
 /// Opens prepared segments on the helper: maps and populates them there, so that no append pays for it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mapped {
-    pub(crate) populate: Populate,
+    /// The log flushes what it appends.
+    pub(crate) durable: bool,
 }
 
 impl Medium for Mapped {
     type Handle = (File, Mapping);
 
+    /// Through the mapping: the pages are then in the cache, where zeros written past it would have to be read back.
+    const WRITES_BLOCKS: bool = true;
+
     fn open(&self, path: &Path, bytes: u64) -> io::Result<Self::Handle> {
-        map(path, bytes, 0, Some(self.populate))
+        self.open_slowly(path, bytes, &Haste::default())
+    }
+
+    fn open_slowly(&self, path: &Path, bytes: u64, haste: &Haste) -> io::Result<Self::Handle> {
+        let (file, mapping) = self.map(path, bytes, 0)?;
+        mapping.populate(|slice, begun| {
+            if self.durable {
+                write_and_wait(&file, slice)?;
+            }
+            haste.rest(begun);
+            Ok(())
+        })?;
+        if self.durable {
+            // Now overwriting a block changes nothing but its bytes, and a flush commits nothing to the journal.
+            file.sync_all()?;
+            // A flush makes pages read-only again.
+            mapping.populate(|_, begun| {
+                haste.rest(begun);
+                Ok(())
+            })?;
+        }
+        Ok((file, mapping))
+    }
+
+    fn resume(&self, path: &Path, bytes: u64, filled: u64) -> io::Result<Self::Handle> {
+        let (file, mapping) = self.map(path, bytes, filled)?;
+        mapping.populate(|_, _| Ok(()))?;
+        Ok((file, mapping))
     }
 }
 
-/// Opens and maps a segment file of `bytes` bytes, of which `filled` are log.
-pub(crate) fn map(path: &Path, bytes: u64, filled: u64, populate: Option<Populate>) -> io::Result<(File, Mapping)> {
-    let file = File::options().read(true).write(true).open(path)?;
-    let size = |bytes: u64| usize::try_from(bytes).map_err(io::Error::other);
-    let mapping = Mapping::new(&file, size(bytes)?, size(filled)?)?;
-    if let Some(how) = populate {
-        mapping.populate(how)?;
+impl Mapped {
+    fn map(&self, path: &Path, bytes: u64, filled: u64) -> io::Result<(File, Mapping)> {
+        let file = File::options().read(true).write(true).open(path)?;
+        let size = |bytes: u64| usize::try_from(bytes).map_err(io::Error::other);
+        let mapping = Mapping::new(&file, size(bytes)?, size(filled)?)?;
+        if !self.durable {
+            // A flush writes whole pages: large ones are for logs that do not flush each commit.
+            mapping.prefer_large_pages();
+        }
+        Ok((file, mapping))
     }
-    Ok((file, mapping))
 }
 
 /// The shard's hold on a segment.
@@ -37,8 +71,32 @@ pub(crate) struct Live {
     pub(crate) mapping: Option<Rc<Mapping>>,
 }
 
+impl Hold for Live {
+    type Medium = Mapped;
+
+    fn finished(ring: &Ring, file: File) -> Self {
+        Self { file: SegmentFile::new(ring, file), mapping: None }
+    }
+
+    fn written(ring: &Ring, (file, mapping): (File, Mapping)) -> Self {
+        Self { file: SegmentFile::new(ring, file), mapping: Some(Rc::new(mapping)) }
+    }
+
+    fn file(&self) -> &SegmentFile {
+        &self.file
+    }
+}
+
 impl Live {
-    pub(crate) fn new(ring: &Ring, file: File, mapping: Option<Mapping>) -> Self {
-        Self { file: SegmentFile::new(ring, file), mapping: mapping.map(Rc::new) }
+    /// Lets go of an old segment's memory. What is returned is to be done on the helper: unmapping 128 MiB takes milliseconds. A reader that
+    /// still holds the mapping keeps its pages.
+    pub(crate) fn forget(&mut self) -> Option<impl FnOnce() + Send + 'static> {
+        let mapping = Rc::try_unwrap(self.mapping.take()?).ok()?;
+        let file = self.file.ring().file().try_clone().ok();
+        Some(move || {
+            drop(mapping);
+            // Only a hint: a page that stays does no harm.
+            let _ = file.map(|file| rustix::fs::fadvise(&file, 0, None, Advice::DontNeed));
+        })
     }
 }

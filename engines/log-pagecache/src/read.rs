@@ -2,7 +2,7 @@
 
 use crate::{log::Log, residency::resident};
 use log_api::{Chunk, Counters, Piece, Read, ReadError, SendPath};
-use log_segment::{Loaded, Plan, damage, verify_read};
+use log_segment::{Hold, Loaded, Plan, damage, verify_read};
 
 /// Bytes of a read, held where they are.
 #[derive(Clone)]
@@ -17,30 +17,30 @@ impl AsRef<[u8]> for Pin {
 impl Log {
     pub(crate) async fn read(&self, read: Read) -> Result<Chunk<Pin>, ReadError> {
         let (start, end) = {
-            let segments = self.segments.borrow();
+            let segments = self.disk.segments.borrow();
             (segments.start(), segments.end())
         };
         if read.from < start || read.from > end {
             return Err(ReadError::OutOfRange { asked: read.from, start, end });
         }
         // What is still in the gather buffer is not in the file. A block holds one read; only a single batch may be larger.
-        let bytes_max = read.bytes_max.min(self.shared.loader.block_bytes() as u64);
-        let read = Read { until: read.until.min(self.placed.get()), bytes_max, ..read };
+        let bytes_max = read.bytes_max.min(self.shared.host.loader.block_bytes() as u64);
+        let read = Read { until: read.until.min(self.placed()), bytes_max, ..read };
         if read.until <= read.from {
             return Ok(Chunk::empty(read.from));
         }
-        let planned = self.segments.borrow().plan(&read);
+        let planned = self.disk.segments.borrow().plan(&read);
         let Some(planned) = planned else { return Ok(Chunk::empty(read.from)) };
         let plan = if planned.exact { planned } else { self.narrow(planned, &read).await? };
         if plan.bytes() == 0 {
             // The batch that holds `from` reaches beyond `until`.
             return Ok(Chunk::empty(read.from));
         }
-        let piece = match self.shared.config.send {
+        let piece = match self.shared.host.config.send {
             SendPath::Sendfile => self.range(&plan)?,
             SendPath::Copy => {
                 let bytes = self.load(&plan).await?;
-                verify_read(&self.dir(), &plan, bytes.as_ref())?;
+                verify_read(&self.disk.dir(), &plan, bytes.as_ref())?;
                 Piece::Pin(Pin(bytes))
             }
         };
@@ -52,8 +52,8 @@ impl Log {
         let bytes = self.load(&plan).await?;
         let narrowed = plan
             .narrow(bytes.as_ref(), read)
-            .ok_or_else(|| damage(&self.dir(), &plan, 0, "no batch stands where one should"))?;
-        self.segments.borrow().remember(&narrowed);
+            .ok_or_else(|| damage(&self.disk.dir(), &plan, 0, "no batch stands where one should"))?;
+        self.disk.segments.borrow().remember(&narrowed);
         Ok(narrowed)
     }
 
@@ -61,33 +61,33 @@ impl Log {
     async fn load(&self, plan: &Plan) -> Result<Loaded, ReadError> {
         // The lease keeps the file while it is read.
         let (file, _lease) = {
-            let segments = self.segments.borrow();
+            let segments = self.disk.segments.borrow();
             let segment = segments.get(plan.segment).expect("a plan names a segment of the log");
-            (segment.handle.ring().clone(), segments.lease(plan.segment))
+            (segment.handle.file().ring().clone(), segments.lease(plan.segment))
         };
         let range = plan.start.position..plan.end.position;
         self.count(resident(file.file(), &range), plan);
-        let bytes = self.shared.loader.load(&file, range).await?;
+        let bytes = self.shared.host.loader.load(&file, range).await?;
         if let Loaded::Assembled(bytes) = &bytes {
-            Counters::add(&self.shared.counters.copied_bytes, bytes.len() as u64);
+            Counters::add(&self.shared.host.counters.copied_bytes, bytes.len() as u64);
         }
         Ok(bytes)
     }
 
     /// The plan as a range to send.
     fn range(&self, plan: &Plan) -> Result<Piece<Pin>, ReadError> {
-        let segments = self.segments.borrow();
+        let segments = self.disk.segments.borrow();
         let segment = segments.get(plan.segment).expect("a plan names a segment of the log");
         let range = plan.start.position..plan.end.position;
-        let hot = resident(segment.handle.ring().file(), &range);
+        let hot = resident(segment.handle.file().ring().file(), &range);
         self.count(hot, plan);
         let lease = segments.lease(plan.segment).expect("the segment is there");
-        Ok(Piece::File(segment.handle.range(range, hot, lease)?))
+        Ok(Piece::File(segment.handle.file().range(range, hot, lease)?))
     }
 
     /// Counts a read and the question whether it is resident.
     fn count(&self, hot: bool, plan: &Plan) {
-        let counters = &self.shared.counters;
+        let counters = &self.shared.host.counters;
         Counters::add(&counters.system_calls, 1);
         if hot {
             Counters::add(&counters.read_hits, 1);

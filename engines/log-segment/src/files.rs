@@ -1,6 +1,10 @@
 //! The file operations that change a log's folder, in one place, so that a test can stop a recovery between any two of them.
 
-use crate::aligned::{Aligned, BLOCK_BYTES};
+use crate::{
+    Haste,
+    ahead::SLICE_BYTES,
+    aligned::{Aligned, BLOCK_BYTES},
+};
 use log_api::OpenError;
 use rustix::fs::FallocateFlags;
 use std::{
@@ -12,6 +16,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 /// Bytes of one write of zeros: larger ones gain nothing (`facts`: one operation is capped at 1 MiB).
@@ -21,6 +26,8 @@ pub(crate) const ZERO_BYTES: usize = 1 << 20;
 #[derive(Clone, Debug, Default)]
 pub struct Files {
     left: Option<Arc<AtomicU64>>,
+    /// Zeros are written in slices, with a rest after each.
+    haste: Option<Haste>,
 }
 
 /// A file operation that failed: what was done, to which file, and what the system said.
@@ -67,7 +74,12 @@ impl Files {
     /// once for each MiB.
     #[must_use]
     pub fn stopping_after(operations: u64) -> Self {
-        Self { left: Some(Arc::new(AtomicU64::new(operations))) }
+        Self { left: Some(Arc::new(AtomicU64::new(operations))), haste: None }
+    }
+
+    /// The operations as they are, but that writing zeros gives way to others.
+    pub(crate) fn slowly(haste: &Haste) -> Self {
+        Self { left: None, haste: Some(haste.clone()) }
     }
 
     fn step(&self) -> io::Result<()> {
@@ -115,9 +127,14 @@ impl Files {
         }
         zeros.bytes_mut().fill(0);
         while at < to {
-            let bytes = ZERO_BYTES.min(usize::try_from(to - at).unwrap_or(ZERO_BYTES));
+            let begun = Instant::now();
+            let piece = if self.haste.as_ref().is_some_and(|haste| !haste.is_set()) { SLICE_BYTES } else { ZERO_BYTES };
+            let bytes = piece.min(usize::try_from(to - at).unwrap_or(piece));
             self.write_blocks(&mut writer, path, &zeros.bytes()[..bytes], at)?;
             at += bytes as u64;
+            if let Some(haste) = &self.haste {
+                haste.rest(begun);
+            }
         }
         Ok(at - started)
     }

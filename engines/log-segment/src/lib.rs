@@ -28,10 +28,12 @@
 
 #![forbid(unsafe_code)]
 
+mod ahead;
 mod aligned;
 mod attempt;
 mod check;
 mod device;
+mod disk_log;
 mod epochs;
 mod examine;
 mod files;
@@ -41,6 +43,7 @@ mod keeper;
 mod listing;
 mod load;
 mod names;
+mod pace;
 mod plan;
 mod prepare;
 mod recover;
@@ -52,14 +55,17 @@ mod side_file;
 mod turns;
 mod watermark;
 
+pub use ahead::{Ahead, Haste};
 pub use attempt::attempt;
 pub use check::{damage, verify_read};
+pub use disk_log::{DiskLog, Hold, Host, Logs, Place};
 pub use files::Files;
 pub use flights::{Flights, Poison};
 pub use index::{Boundary, SparseIndex};
 pub use keeper::Keeper;
 pub use load::{Loaded, Loader, SegmentFile};
 pub use names::{DataDir, LogConfig, index_path, prepared_path, segment_path};
+pub use pace::Pace;
 pub use plan::{Plan, walk};
 pub use prepare::{Medium, Prepared, PreparedFile, Preparer};
 pub use recover::{ActiveSegment, Recovered, SealedSegment, recover};

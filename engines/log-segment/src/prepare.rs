@@ -1,7 +1,7 @@
-//! The next segment, made ready off the shard.
+//! The next segments, made ready off the shard.
 
 use crate::{
-    DataDir, Files, LogConfig, SparseIndex,
+    Ahead, DataDir, Files, Haste, LogConfig, SparseIndex,
     files::{FileError, naming},
     names::prepared_path,
 };
@@ -9,6 +9,7 @@ use log_api::Offset;
 use shard_ring::{Event, Helper, Ring, sleep, spawn_local};
 use std::{
     cell::{Cell, RefCell},
+    collections::VecDeque,
     io,
     path::{Path, PathBuf},
     rc::Rc,
@@ -23,11 +24,31 @@ pub trait Medium: Clone + Send + 'static {
     /// What it opens: a file, a mapping.
     type Handle: Send + 'static;
 
+    /// In a log for durable acknowledgement a segment's blocks are written before it is used. `false`: with zeros, past the page cache, before
+    /// [`Medium::open`]. `true`: `open` does it, in its own way.
+    const WRITES_BLOCKS: bool = false;
+
     /// Opens the file at `path`, which is `bytes` long, and does whatever would stall the shard later (populating a mapping, say).
     ///
     /// # Errors
     /// Anything: it is reported as [`Preparer::failure`]. `StorageFull` counts as a full disk.
     fn open(&self, path: &Path, bytes: u64) -> io::Result<Self::Handle>;
+
+    /// The same in slices, with a rest after each.
+    ///
+    /// # Errors
+    /// As [`Medium::open`].
+    fn open_slowly(&self, path: &Path, bytes: u64, _haste: &Haste) -> io::Result<Self::Handle> {
+        self.open(path, bytes)
+    }
+
+    /// Opens the file of a recovered segment, of whose `bytes` bytes the first `filled` are log.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn resume(&self, path: &Path, bytes: u64, _filled: u64) -> io::Result<Self::Handle> {
+        self.open(path, bytes)
+    }
 }
 
 /// A segment that is ready to be written: zeros, durable, its directory entry too.
@@ -50,25 +71,30 @@ pub struct PreparedFile {
     pub(crate) index: SparseIndex,
 }
 
-/// Keeps one segment ready. Lives on the shard; clones are the same preparer.
+/// Keeps segments ready. Lives on the shard; clones are the same preparer.
 #[derive(Clone)]
-pub struct Preparer<M: Medium> {
+pub struct Preparer<M: Medium>(Rc<Inner<M>>);
+
+struct Inner<M: Medium> {
     ring: Ring,
     helper: Rc<Helper>,
     data: DataDir,
     config: LogConfig,
     medium: M,
+    ahead: Option<Ahead>,
     state: Rc<State<M::Handle>>,
 }
 
 /// What an attempt comes back to. It holds no helper, so that dropping an engine ends it.
 struct State<H> {
     next_number: Cell<u64>,
-    ready: RefCell<Option<Prepared<H>>>,
+    ready: RefCell<VecDeque<Prepared<H>>>,
     running: Cell<bool>,
+    stopped: Cell<bool>,
     full: Cell<bool>,
     failure: RefCell<Option<String>>,
     prepared_bytes: Cell<u64>,
+    haste: Haste,
     /// An attempt has ended.
     ended: Event,
 }
@@ -77,7 +103,8 @@ struct State<H> {
 type Attempt<H> = Result<(Prepared<H>, u64), FileError>;
 
 impl<M: Medium> Preparer<M> {
-    /// `next_number` is [`crate::Recovered::next_number`]. Nothing happens before [`Preparer::start`] or [`Preparer::take`].
+    /// `next_number` is [`crate::Recovered::next_number`]. Nothing happens before [`Preparer::start`] or [`Preparer::take`]. Keeps one
+    /// segment ready, made at full speed.
     #[must_use]
     pub fn new(
         ring: &Ring,
@@ -87,47 +114,65 @@ impl<M: Medium> Preparer<M> {
         medium: M,
         next_number: u64,
     ) -> Self {
+        Self::make(ring, helper, data, config, medium, next_number, None)
+    }
+
+    /// The same, keeping as many ready as `ahead` says, on a helper that has nothing else to do: all but the first are made in slices,
+    /// with rests.
+    #[must_use]
+    pub fn ahead(
+        ring: &Ring,
+        helper: &Rc<Helper>,
+        data: &DataDir,
+        config: &LogConfig,
+        medium: M,
+        next_number: u64,
+        ahead: &Ahead,
+    ) -> Self {
+        ahead.join();
+        Self::make(ring, helper, data, config, medium, next_number, Some(ahead.clone()))
+    }
+
+    fn make(
+        ring: &Ring,
+        helper: &Rc<Helper>,
+        data: &DataDir,
+        config: &LogConfig,
+        medium: M,
+        next_number: u64,
+        ahead: Option<Ahead>,
+    ) -> Self {
         let state = State {
             next_number: Cell::new(next_number),
-            ready: RefCell::new(None),
+            ready: RefCell::default(),
             running: Cell::new(false),
+            stopped: Cell::new(false),
             full: Cell::new(false),
             failure: RefCell::new(None),
             prepared_bytes: Cell::new(0),
+            haste: Haste::default(),
             ended: Event::new(),
         };
-        Self {
+        Self(Rc::new(Inner {
             ring: ring.clone(),
             helper: helper.clone(),
             data: data.clone(),
             config: config.clone(),
             medium,
+            ahead,
             state: Rc::new(state),
-        }
+        }))
     }
 
-    /// Begins to prepare a segment, unless one is ready or on its way.
+    /// Begins to prepare a segment, unless enough are ready or one is on its way.
     pub fn start(&self) {
-        if self.is_ready() || self.state.running.replace(true) {
-            return;
-        }
-        let number = self.state.next_number.get();
-        self.state.next_number.set(number + 1);
-        let (data, config, medium) = (self.data.clone(), self.config.clone(), self.medium.clone());
-        let attempt = self.helper.run(&self.ring, move || {
-            let made = prepare(&config, &medium, number);
-            // The lock of the directory is kept for as long as the job runs.
-            drop(data);
-            made
-        });
-        let state = self.state.clone();
-        spawn_local(async move { state.end(attempt.await) });
+        self.0.start();
     }
 
-    /// The prepared segment, if there is one, and begins to prepare the next. `None`: answer `Full` if [`Preparer::is_full`], else
+    /// A prepared segment, if there is one, and begins to prepare the next. `None`: answer `Full` if [`Preparer::is_full`], else
     /// `Busy`, and let [`Preparer::room`] end the wait.
     pub fn take(&self) -> Option<Prepared<M::Handle>> {
-        let taken = self.state.ready.take();
+        let taken = self.0.state.ready.borrow_mut().pop_front();
         self.start();
         taken
     }
@@ -135,24 +180,24 @@ impl<M: Medium> Preparer<M> {
     /// A segment is ready.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.state.ready.borrow().is_some()
+        !self.0.state.ready.borrow().is_empty()
     }
 
     /// The last attempt that ended found no space.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.state.full.get()
+        self.0.state.full.get()
     }
 
     /// Another error of the last attempt, in words. Preparing is tried again at each [`Preparer::room`].
     #[must_use]
     pub fn failure(&self) -> Option<String> {
-        self.state.failure.borrow().clone()
+        self.0.state.failure.borrow().clone()
     }
 
     /// Waits until a segment is ready; if the attempt fails, 100 ms, so that the caller tries again.
     pub async fn room(&self) {
-        let ended = self.state.ended.wait();
+        let ended = self.0.state.ended.wait();
         self.start();
         if self.is_ready() {
             return;
@@ -166,19 +211,66 @@ impl<M: Medium> Preparer<M> {
     /// Bytes of zeros written so far: [`log_api::Counters::prepared_bytes`].
     #[must_use]
     pub fn prepared_bytes(&self) -> u64 {
-        self.state.prepared_bytes.get()
+        self.0.state.prepared_bytes.get()
+    }
+
+    /// Prepares no more, and waits until what was begun has ended.
+    pub async fn stop(&self) {
+        let state = &self.0.state;
+        state.stopped.set(true);
+        state.haste.set(true);
+        loop {
+            let ended = state.ended.wait();
+            if !state.running.get() {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+impl<M: Medium> Inner<M> {
+    fn start(self: &Rc<Self>) {
+        let state = &self.state;
+        let ready = state.ready.borrow().len();
+        let wanted = self.ahead.as_ref().map_or(1, |ahead| ahead.segments(self.config.segment_bytes));
+        state.haste.set(ready == 0 || self.ahead.is_none() || state.stopped.get());
+        if ready >= wanted || state.stopped.get() || state.running.replace(true) {
+            return;
+        }
+        let number = state.next_number.get();
+        state.next_number.set(number + 1);
+        let (data, config, medium, haste) =
+            (self.data.clone(), self.config.clone(), self.medium.clone(), state.haste.clone());
+        let attempt = self.helper.run(&self.ring, move || {
+            let made = prepare(&config, &medium, number, &haste);
+            // The lock of the directory is kept for as long as the job runs.
+            drop(data);
+            made
+        });
+        let (state, preparer) = (state.clone(), Rc::downgrade(self));
+        spawn_local(async move {
+            // Not after a failure: the next `take` or `room` tries again.
+            if state.end(attempt.await)
+                && let Some(preparer) = preparer.upgrade()
+            {
+                preparer.start();
+            }
+        });
     }
 }
 
 impl<H> State<H> {
-    fn end(&self, attempt: Attempt<H>) {
+    /// `true`: a segment is ready.
+    fn end(&self, attempt: Attempt<H>) -> bool {
         self.running.set(false);
         self.full.set(false);
         self.failure.replace(None);
+        let ok = attempt.is_ok();
         match attempt {
             Ok((prepared, written)) => {
                 self.prepared_bytes.set(self.prepared_bytes.get() + written);
-                self.ready.replace(Some(prepared));
+                self.ready.borrow_mut().push_back(prepared);
             }
             Err(error) if error.is_full() => self.full.set(true),
             Err(error) => {
@@ -186,17 +278,19 @@ impl<H> State<H> {
             }
         }
         self.ended.notify_all();
+        ok
     }
 }
 
 /// Makes the file, then what the engine holds it by. On the helper.
-fn prepare<M: Medium>(config: &LogConfig, medium: &M, number: u64) -> Attempt<M::Handle> {
-    let files = Files::new();
+fn prepare<M: Medium>(config: &LogConfig, medium: &M, number: u64, haste: &Haste) -> Attempt<M::Handle> {
+    let files = Files::slowly(haste);
     let path = prepared_path(&config.dir, number);
     let bytes = config.segment_bytes;
-    let written = files.make_segment(&path, bytes, config.durable)?;
-    let opened = files.sync_dir(&config.dir).and_then(|()| medium.open(&path, bytes).map_err(naming("open", &path)));
-    let handle = match opened {
+    let written = files.make_segment(&path, bytes, config.durable && !M::WRITES_BLOCKS)?;
+    let opened = medium.open_slowly(&path, bytes, haste).map_err(naming("open", &path));
+    // After the engine has written what it has to: the entry is durable for a segment that is.
+    let handle = match opened.and_then(|handle| files.sync_dir(&config.dir).map(|()| handle)) {
         Ok(handle) => handle,
         Err(error) => {
             // The space goes back; if even this fails, the next recovery unlinks the file.
@@ -204,6 +298,7 @@ fn prepare<M: Medium>(config: &LogConfig, medium: &M, number: u64) -> Attempt<M:
             return Err(error);
         }
     };
+    let written = if config.durable && M::WRITES_BLOCKS { bytes } else { written };
     let index = SparseIndex::new(Offset(0), config.index_interval_bytes, bytes);
     Ok((Prepared { handle, file: PreparedFile { path, bytes, index } }, written))
 }

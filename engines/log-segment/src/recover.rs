@@ -1,7 +1,7 @@
 //! Opening a log: find its end, cut a torn tail, refuse damage, make durable what is kept.
 
 use crate::{
-    Files, LogConfig, SparseIndex,
+    Boundary, Files, LogConfig, SparseIndex,
     aligned::BLOCK_BYTES,
     epochs::Incarnation,
     examine::{Examined, Kept, examine},
@@ -71,6 +71,14 @@ pub struct ActiveSegment {
     pub index: SparseIndex,
     /// The last `bytes % 4096` bytes of the batches: the block that an engine with O_DIRECT writes again.
     pub tail: Vec<u8>,
+}
+
+impl ActiveSegment {
+    /// Where the next batch goes.
+    #[must_use]
+    pub fn end_boundary(&self) -> Boundary {
+        Boundary { offset: self.end, position: self.bytes }
+    }
 }
 
 /// Recovers a log, or makes an empty one. Blocks: run it on a helper.

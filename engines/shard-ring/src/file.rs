@@ -114,6 +114,12 @@ impl Ring {
         self.core().start(Prepared::fsync(file, data_only))
     }
 
+    /// As [`fsync`](Ring::fsync), for a range alone: what RWF_DSYNC does after its write. Unlike that write it is not queued behind the other
+    /// writes of the file, so that several run at once. A range of 4 GiB or more is the whole file.
+    pub fn fsync_range(&self, file: &RingFile, range: Range<u64>, data_only: bool) -> Op<()> {
+        self.core().start(Prepared::fsync_range(file, range, data_only))
+    }
+
     /// sync_file_range(2) with its flags: starts or awaits write-back, and makes nothing durable. A range of 4 GiB or
     /// more reaches to the end of the file. Its error is a write-back error, and final.
     pub fn sync_file_range(&self, file: &RingFile, range: Range<u64>, flags: u32) -> Op<()> {

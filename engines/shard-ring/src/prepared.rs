@@ -126,6 +126,14 @@ impl Prepared {
         Self::finite(on_file!(file, |of| opcode::Fsync::new(of).flags(flags).build()), file)
     }
 
+    pub(crate) fn fsync_range(file: &RingFile, range: Range<u64>, data_only: bool) -> Self {
+        let flags = if data_only { types::FsyncFlags::DATASYNC } else { types::FsyncFlags::empty() };
+        // Two zeros mean the whole file.
+        let (start, bytes) = u32::try_from(range.end - range.start).map_or((0, 0), |bytes| (range.start, bytes.max(1)));
+        let entry = on_file!(file, |of| opcode::Fsync::new(of).offset(start).len(bytes).flags(flags).build());
+        Self::finite(entry, file)
+    }
+
     pub(crate) fn sync_file_range(file: &RingFile, range: Range<u64>, flags: u32) -> Self {
         // A length that the entry cannot hold becomes 0, which means: to the end of the file.
         let bytes = u32::try_from(range.end - range.start).unwrap_or(0);

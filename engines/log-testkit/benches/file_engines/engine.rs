@@ -216,9 +216,7 @@ impl Setup {
                     engine.trim(LOG, Offset(end.0.saturating_sub(1))).await.expect("a trim");
                 }
             }
-            let near = |at: Instant| {
-                rolled.iter().any(|roll| at.max(*roll).duration_since(at.min(*roll)) <= NEAR)
-            };
+            let near = |at: Instant| rolled.iter().any(|roll| at.max(*roll).duration_since(at.min(*roll)) <= NEAR);
             let micros = |took: Duration| u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
             let (close, rest): (Vec<_>, Vec<_>) = commits.into_iter().partition(|(at, _)| near(*at));
             let times = |list: Vec<(Instant, Duration)>| list.into_iter().map(|(_, took)| micros(took)).collect();

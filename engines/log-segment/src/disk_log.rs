@@ -1,0 +1,475 @@
+//! What the engines on the page cache share: one log's opening, rolling, flushing, sealing, trimming and closing. What differs, and is
+//! the engine's own: how bytes get into a segment and out again.
+
+use crate::{
+    Ahead, Boundary, DataDir, Files, Flights, Keeper, Loader, LogConfig, Medium, Pace, Poison, Preparer, Recovered,
+    SegmentFile, Segments, Turns, recover,
+};
+use log_api::{
+    AppendError, CommitError, Counters, EngineConfig, Epoch, LogId, Marks, Offset, OpenError, Recovery, TrimError,
+};
+use shard_ring::{Event, Helper, Op, Ring, spawn_local};
+use std::{
+    cell::{Cell, RefCell},
+    fs::File,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+/// Bytes of a block that reads by the ring come in.
+const READ_BLOCK_BYTES: usize = 1 << 20;
+
+/// Reads by the ring in memory at once, over all logs of the shard; more wait for a block.
+const READ_BLOCKS_MAX: usize = 8;
+
+/// The helpers give way to the shard and the generator.
+const HELPER_NICE: i32 = 5;
+
+/// What the logs of an engine share.
+pub struct Host {
+    /// The shard's ring.
+    pub ring: Ring,
+    /// What the engine was told.
+    pub config: EngineConfig,
+    /// What it counts.
+    pub counters: Counters,
+    /// Reads of what is not in memory.
+    pub loader: Loader,
+    /// What may be dirty.
+    pub pace: Pace,
+    /// Something moved in some log: a wait for room may have ended.
+    pub progress: Event,
+    /// Those who wait for room.
+    pub turns: Turns,
+    data: DataDir,
+    /// Recovers, seals, renames, unlinks.
+    keeping: Rc<Helper>,
+    /// Prepares segments: a flush of a finished segment does not keep the next one waiting.
+    preparing: Rc<Helper>,
+    ahead: Ahead,
+}
+
+impl Host {
+    /// Takes the directory and starts the helper threads, `hw-<name>` and `hw-next`.
+    ///
+    /// # Errors
+    /// [`OpenError::Held`] if another process has the directory; `Io` if it cannot be made, or memory or a thread is refused.
+    pub fn new(name: &str, ring: &Ring, config: EngineConfig) -> Result<Self, OpenError> {
+        let fail = |action| {
+            let path = config.dir.clone();
+            move |source| OpenError::Io { action, path, source }
+        };
+        let data = DataDir::open(&config.dir)?;
+        let helper = |name: &str| {
+            let started = Helper::start(name, &config.helper_cpus, HELPER_NICE);
+            started.map(Rc::new).map_err(fail("start a helper thread for"))
+        };
+        let (keeping, preparing) = (helper(name)?, helper("next")?);
+        let loader = Loader::new(ring, READ_BLOCK_BYTES, READ_BLOCKS_MAX).map_err(fail("get memory for reads of"))?;
+        Ok(Self {
+            ring: ring.clone(),
+            counters: Counters::default(),
+            loader,
+            pace: Pace::for_this_machine(),
+            progress: Event::new(),
+            turns: Turns::default(),
+            data,
+            keeping,
+            preparing,
+            ahead: Ahead::default(),
+            config,
+        })
+    }
+
+    /// Has the keeping helper do something that nobody waits for.
+    pub fn detached(&self, job: impl FnOnce() + Send + 'static) {
+        spawn_local(self.keeping.run(&self.ring, job));
+    }
+}
+
+/// How an engine holds a segment on the shard.
+pub trait Hold: Sized + 'static {
+    /// How it opens one that it will write.
+    type Medium: Medium;
+
+    /// A finished segment that recovery found, open for reading.
+    fn finished(ring: &Ring, file: File) -> Self;
+
+    /// One that is being written.
+    fn written(ring: &Ring, handle: <Self::Medium as Medium>::Handle) -> Self;
+
+    /// Its file.
+    fn file(&self) -> &SegmentFile;
+}
+
+/// A place at which a commit took the log's end.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// First offset of its segment.
+    pub segment: Offset,
+    /// Where in it.
+    pub boundary: Boundary,
+}
+
+impl Place {
+    /// Everything before it has been appended.
+    #[must_use]
+    pub fn offset(&self) -> Offset {
+        self.boundary.offset
+    }
+}
+
+/// One log.
+pub struct DiskLog<H: Hold> {
+    /// Which.
+    pub id: LogId,
+    /// What the engine's logs share.
+    pub host: Rc<Host>,
+    /// Its segments.
+    pub segments: RefCell<Segments<H>>,
+    /// The incarnation.
+    pub epoch: Epoch,
+    /// The first failure.
+    pub poison: Poison,
+    /// A flush or a seal came back.
+    pub progress: Event,
+    durable: Cell<Offset>,
+    /// Everything before it is covered by a flush that was submitted.
+    covered: Cell<Place>,
+    flushes: RefCell<Flights>,
+    seals_running: Cell<u32>,
+    keeper: Keeper,
+    preparer: Preparer<H::Medium>,
+}
+
+/// Recovery and the opening of all its files, in one job off the shard.
+struct Opened<T> {
+    recovered: Recovered,
+    sealed: Vec<File>,
+    active: T,
+}
+
+fn open_files<M: Medium>(config: &LogConfig, medium: &M) -> Result<Opened<M::Handle>, OpenError> {
+    let recovered = recover(config, &Files::new())?;
+    let fail = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| OpenError::Io { action: "open", path, source }
+    };
+    let open = |path: &PathBuf| File::open(path).map_err(fail(path));
+    let sealed = recovered.sealed.iter().map(|segment| open(&segment.path)).collect::<Result<_, _>>()?;
+    let active = &recovered.active;
+    let handle = medium.resume(&active.path, active.capacity, active.bytes).map_err(fail(&active.path))?;
+    Ok(Opened { sealed, active: handle, recovered })
+}
+
+impl<H: Hold> DiskLog<H> {
+    /// Recovers a log, or makes it.
+    ///
+    /// # Errors
+    /// As [`recover`].
+    pub async fn open(host: &Rc<Host>, id: LogId, medium: H::Medium) -> Result<(Rc<Self>, Recovery), OpenError> {
+        let config = LogConfig::new(&host.config, &host.data, id);
+        let (job, opener) = (config.clone(), medium.clone());
+        let opened = host.keeping.run(&host.ring, move || open_files(&job, &opener)).await?;
+        let recovered = opened.recovered;
+        let recovery = recovered.summary();
+        let ring = &host.ring;
+        let sealed = recovered.sealed.into_iter().zip(opened.sealed);
+        let sealed = sealed.map(|(segment, file)| (segment, H::finished(ring, file))).collect();
+        let end = Place { segment: recovered.active.base, boundary: recovered.active.end_boundary() };
+        let active = (recovered.active, H::written(ring, opened.active));
+        let preparer =
+            Preparer::ahead(ring, &host.preparing, &host.data, &config, medium, recovered.next_number, &host.ahead);
+        preparer.start();
+        Counters::add(&host.counters.prepared_bytes, recovered.prepared_bytes);
+        let log = Self {
+            id,
+            segments: RefCell::new(Segments::new(&config, sealed, active)),
+            epoch: recovered.epoch,
+            poison: Poison::default(),
+            progress: Event::new(),
+            durable: Cell::new(recovered.marks.durable),
+            covered: Cell::new(end),
+            flushes: RefCell::default(),
+            seals_running: Cell::new(0),
+            keeper: Keeper::new(ring, &host.keeping, &host.data, &config, recovered.marks.start),
+            preparer,
+            host: host.clone(),
+        };
+        Ok((Rc::new(log), recovery))
+    }
+
+    /// The log's folder.
+    pub fn dir(&self) -> PathBuf {
+        self.host.data.log_dir(self.id)
+    }
+
+    /// How far the log has come, if everything before `placed` is placed.
+    pub fn marks(&self, placed: Offset) -> Marks {
+        let segments = self.segments.borrow();
+        Marks { start: segments.start(), durable: self.durable.get(), placed, end: segments.end() }
+    }
+
+    /// Everything before it survives a power cut.
+    pub fn durable(&self) -> Offset {
+        self.durable.get()
+    }
+
+    /// A write, a flush or a write-back failed: nothing is acknowledged from now on.
+    pub fn fail(&self, what: String) {
+        self.poison.set(what, &self.progress);
+        self.host.progress.notify_all();
+    }
+
+    /// Wakes those who wait for this log, or for room in any.
+    pub fn moved(&self) {
+        self.progress.notify_all();
+        self.host.progress.notify_all();
+    }
+
+    /// Takes everything appended so far into a commit.
+    pub fn mark(&self) -> Place {
+        let mut segments = self.segments.borrow_mut();
+        let boundary = segments.mark();
+        Place { segment: segments.active().base(), boundary }
+    }
+
+    /// In a durable log, what is not durable yet stays under the bound by which recovery tells a torn tail from damage.
+    pub fn tail_fits(&self, bytes: u64) -> bool {
+        let config = &self.host.config;
+        !config.durable || self.segments.borrow().bytes_after(self.durable.get()) + bytes <= config.inflight_bytes_max
+    }
+
+    /// Goes on in the next segment, which stands ready, or says why it does not.
+    ///
+    /// # Errors
+    /// `Busy` or `Full`.
+    pub fn roll(&self) -> Result<(), AppendError> {
+        let counters = &self.host.counters;
+        let Some(next) = self.preparer.take() else {
+            if self.preparer.is_full() {
+                return Err(AppendError::Full);
+            }
+            Counters::add(&counters.rolls_waited, 1);
+            Counters::add(&counters.busy, 1);
+            return Err(AppendError::Busy);
+        };
+        let mut segments = self.segments.borrow_mut();
+        self.keeper.adopt(&next.file, segments.end());
+        segments.roll(next.file, H::written(&self.host.ring, next.handle));
+        Counters::add(&counters.rolls, 1);
+        counters.prepared_bytes.set(counters.prepared_bytes.get().max(self.preparer.prepared_bytes()));
+        Ok(())
+    }
+
+    /// After [`Self::roll`] had no segment, or when `bytes` do not fit the active one: waits for the next, or until it is worth trying again.
+    pub async fn next_segment(&self, bytes: u64) {
+        if self.segments.borrow().room() < bytes && !self.preparer.is_ready() {
+            self.preparer.room().await;
+        }
+    }
+
+    /// No flush is on its way.
+    pub fn is_flushing(&self) -> bool {
+        !self.flushes.borrow().is_empty()
+    }
+
+    /// Submits a flush of what lies before `to`, all of it written, and after what earlier ones cover; of nothing else: pages further on may
+    /// be dirty and empty. Returns at once.
+    ///
+    /// The error of a page is reported to one flush of its file, whichever looks first; so the durable mark passes a flush only after all
+    /// earlier ones came back well, and any failure is the end.
+    pub fn flush(self: &Rc<Self>, to: Place) {
+        let from = self.covered.get();
+        if from.offset() >= to.offset() || self.poison.is_set() {
+            return;
+        }
+        self.covered.set(to);
+        let flushes: Vec<Op<()>> = {
+            let segments = self.segments.borrow();
+            let after = segments.iter().rev().take_while(|segment| segment.end() > from.offset());
+            let covered = after.filter(|segment| segment.base() < to.offset());
+            let submit = |segment: &crate::Segment<H>| {
+                let position = |place: &Place| (place.segment == segment.base()).then_some(place.boundary.position);
+                let range = position(&from).unwrap_or(0)..position(&to).unwrap_or(segment.bytes());
+                self.host.ring.fsync_range(segment.handle.file().ring(), range, true)
+            };
+            covered.map(submit).collect()
+        };
+        Counters::add(&self.host.counters.flushes, flushes.len() as u64);
+        let number = self.flushes.borrow_mut().begin(to.offset());
+        let log = self.clone();
+        spawn_local(async move {
+            for flush in flushes {
+                if let Err(error) = flush.await {
+                    log.fail(format!("flushing: {error}"));
+                }
+            }
+            // A flight that failed has landed too: nothing waits for it, and the poison keeps the mark where it is.
+            let reached = log.flushes.borrow_mut().land(number);
+            if let Some(reached) = reached.filter(|_| !log.poison.is_set()) {
+                log.durable.set(log.durable.get().max(reached));
+                log.keeper.note_durable(log.marks(reached));
+            }
+            log.moved();
+        });
+    }
+
+    /// Waits until everything before `target` is durable.
+    ///
+    /// # Errors
+    /// `Poisoned`.
+    pub async fn reach_durable(&self, target: Offset) -> Result<(), CommitError> {
+        loop {
+            let progress = self.progress.wait();
+            self.poison.check()?;
+            if self.durable.get() >= target {
+                return Ok(());
+            }
+            progress.await;
+        }
+    }
+
+    /// Bytes of a segment were written and will not be flushed soon.
+    pub fn wrote(self: &Rc<Self>, segment: Offset, range: std::ops::Range<u64>) {
+        if self.host.config.durable {
+            return;
+        }
+        let file = {
+            let segments = self.segments.borrow();
+            let segment = segments.get(segment).expect("a segment that is being written is not trimmed");
+            segment.handle.file().ring().clone()
+        };
+        let log = Rc::downgrade(self);
+        self.host.pace.note(&self.host.ring, self.id, segment, &file, range, move |error| {
+            if let Some(log) = log.upgrade() {
+                log.fail(format!("write-back: {error}"));
+            }
+        });
+    }
+
+    /// Seals the segments all of whose bytes lie before `placed`. Each is flushed through the ring first: the keeper's own flush then finds
+    /// nothing to wait for.
+    pub fn seal_finished(self: &Rc<Self>, placed: Offset) {
+        loop {
+            let sealable = self.segments.borrow_mut().take_sealable(placed);
+            let Some(job) = sealable else { break };
+            self.seals_running.set(self.seals_running.get() + 1);
+            let (base, end) = (job.base, job.end);
+            // A trim meanwhile gives the segment up, but leaves its file until it is sealed.
+            let (flush, lease) = {
+                let segments = self.segments.borrow();
+                let segment = segments.get(base).expect("a segment to seal is there");
+                // Only what was written: past it, pages of a mapping are dirty and will be cut off.
+                let flush = self.host.ring.fsync_range(segment.handle.file().ring(), 0..segment.bytes(), true);
+                (flush, segments.lease(base))
+            };
+            Counters::add(&self.host.counters.flushes, 1);
+            let log = self.clone();
+            spawn_local(async move {
+                if let Err(error) = flush.await {
+                    // Not sealed: recovery takes a sealed segment for durable.
+                    log.fail(format!("flushing: {error}"));
+                } else {
+                    match log.keeper.seal(job, log.durable.get()).await {
+                        Ok(()) => log.sealed(base, end),
+                        Err(error) => log.fail(format!("sealing a segment: {error}")),
+                    }
+                }
+                drop(lease);
+                log.seals_running.set(log.seals_running.get() - 1);
+                log.moved();
+            });
+        }
+    }
+
+    /// A sealed segment has been flushed; the mark follows if nothing before it is missing.
+    fn sealed(&self, base: Offset, end: Offset) {
+        if base <= self.durable.get() && !self.poison.is_set() {
+            self.durable.set(self.durable.get().max(end));
+        }
+    }
+
+    /// Gives up whole segments before `before`; returns the new start.
+    ///
+    /// # Errors
+    /// What the system said.
+    pub async fn trim(&self, before: Offset) -> Result<Offset, TrimError> {
+        // A log does not start beyond what is durable.
+        let dead = self.segments.borrow_mut().trim(before.min(self.durable.get()));
+        let start = dead.start;
+        self.keeper.trim(dead).await?;
+        Ok(start)
+    }
+
+    /// Flushes and seals everything, all of which has been written. No flush is running any more when the files are trimmed.
+    ///
+    /// # Errors
+    /// `Poisoned`.
+    pub async fn close(&self) -> Result<(), CommitError> {
+        loop {
+            let progress = self.progress.wait();
+            self.poison.check()?;
+            if !self.is_flushing() && self.seals_running.get() == 0 {
+                break;
+            }
+            progress.await;
+        }
+        self.preparer.stop().await;
+        // Segments given up earlier whose last reader has gone since.
+        self.trim(Offset(0)).await.map_err(|error| CommitError::Poisoned { what: error.to_string() })?;
+        let jobs = self.segments.borrow_mut().finish();
+        let end = self.segments.borrow().end();
+        let marks = Marks { durable: end, ..self.marks(end) };
+        self.keeper
+            .close(jobs, marks)
+            .await
+            .map_err(|error| CommitError::Poisoned { what: format!("closing: {error}") })?;
+        self.durable.set(end);
+        Ok(())
+    }
+}
+
+/// The open logs of an engine.
+pub struct Logs<L>(RefCell<Vec<Option<Rc<L>>>>);
+
+impl<L> Default for Logs<L> {
+    fn default() -> Self {
+        Self(RefCell::default())
+    }
+}
+
+impl<L> Logs<L> {
+    /// One of them.
+    pub fn get(&self, log: LogId) -> Option<Rc<L>> {
+        self.0.borrow().get(log.0 as usize)?.clone()
+    }
+
+    /// Several: `None` if one is not open.
+    pub fn all(&self, ids: impl Iterator<Item = LogId>) -> Option<Vec<Rc<L>>> {
+        ids.map(|id| self.get(id)).collect()
+    }
+
+    /// Adds one.
+    ///
+    /// # Panics
+    /// If it is open.
+    pub fn insert(&self, id: LogId, log: L) {
+        let mut logs = self.0.borrow_mut();
+        let index = id.0 as usize;
+        if logs.len() <= index {
+            logs.resize_with(index + 1, || None);
+        }
+        assert!(logs[index].replace(Rc::new(log)).is_none(), "{id} is opened once in an engine's life");
+    }
+
+    /// All of them, in order.
+    pub fn list(&self) -> Vec<Rc<L>> {
+        self.0.borrow().iter().flatten().cloned().collect()
+    }
+
+    /// Takes all of them out.
+    pub fn take(&self) -> Vec<Rc<L>> {
+        self.0.take().into_iter().flatten().collect()
+    }
+}

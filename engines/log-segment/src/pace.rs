@@ -1,0 +1,169 @@
+//! Write-back at a steady pace, and a bound on what is dirty.
+//!
+//! Above a share of memory the kernel puts a writer to sleep inside its write or its page fault (`balance_dirty_pages`), which here would be
+//! the whole shard. So write-back is started through the ring for each few MiB as they are written, and when a budget of bytes is still
+//! dirty the appends wait instead.
+
+use log_api::{LogId, Offset};
+use shard_ring::{Event, Ring, RingFile, spawn_local};
+use std::{
+    cell::{Cell, RefCell},
+    fs, io,
+    ops::Range,
+    rc::Rc,
+};
+
+/// Bytes whose write-back is started together: enough for large requests, small against the budget.
+const PACE_BYTES: u64 = 8 << 20;
+
+/// Write-back ends on a multiple of this: the largest page that a file system keeps a file in. One that is written back while it is being
+/// filled is written twice, and under a mapping takes another fault.
+const LARGE_PAGE_BYTES: u64 = 2 << 20;
+
+/// The budget on a machine whose limits cannot be read.
+const BUDGET_BYTES_DEFAULT: u64 = 256 << 20;
+
+/// `SYNC_FILE_RANGE_WAIT_BEFORE | WRITE | WAIT_AFTER`: start write-back of the range and wait for it. Makes nothing durable.
+const WRITE_AND_WAIT: u32 =
+    libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+
+/// The dirty bytes of an engine's logs.
+pub struct Pace {
+    budget: u64,
+    /// Bytes written and not yet written back, as far as this engine knows.
+    dirty: Rc<Cell<u64>>,
+    /// Ranges written whose write-back was not started yet, one a log.
+    pending: RefCell<Vec<Pending>>,
+    cleaned: Event,
+    waits: Cell<u64>,
+}
+
+struct Pending {
+    log: LogId,
+    segment: Offset,
+    file: RingFile,
+    /// May span bytes that a flushing commit wrote, which are not dirty.
+    range: Range<u64>,
+    /// Bytes of the range that were counted as dirty.
+    dirty: u64,
+}
+
+impl Pace {
+    /// A budget of three quarters of where the kernel begins to throttle: half-way between its background limit and its hard limit.
+    #[must_use]
+    pub fn for_this_machine() -> Self {
+        Self {
+            budget: kernel_throttle_bytes().map_or(BUDGET_BYTES_DEFAULT, |bytes| bytes / 4 * 3),
+            dirty: Rc::default(),
+            pending: RefCell::default(),
+            cleaned: Event::new(),
+            waits: Cell::new(0),
+        }
+    }
+
+    /// Bytes.
+    #[must_use]
+    pub fn budget(&self) -> u64 {
+        self.budget
+    }
+
+    /// Times that somebody had to wait for write-back.
+    #[must_use]
+    pub fn waits(&self) -> u64 {
+        self.waits.get()
+    }
+
+    /// Whether more may be written now.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.dirty.get() < self.budget
+    }
+
+    /// Waits until more may be written.
+    pub async fn room(&self) {
+        if !self.has_room() {
+            self.waits.set(self.waits.get() + 1);
+        }
+        loop {
+            let cleaned = self.cleaned.wait();
+            if self.has_room() {
+                return;
+            }
+            cleaned.await;
+        }
+    }
+
+    /// Bytes of a segment were written and not flushed. `failed` gets the error of a write-back that this call starts: it took what a flush
+    /// would have reported, and is final.
+    pub fn note(
+        &self,
+        ring: &Ring,
+        log: LogId,
+        segment: Offset,
+        file: &RingFile,
+        range: Range<u64>,
+        failed: impl Fn(io::Error) + 'static,
+    ) {
+        let bytes = range.end - range.start;
+        self.dirty.set(self.dirty.get() + bytes);
+        let mut pending = self.pending.borrow_mut();
+        let begun = || Pending { log, segment, file: file.clone(), range: range.clone(), dirty: bytes };
+        let Some(place) = pending.iter().position(|entry| entry.log == log) else {
+            pending.push(begun());
+            return;
+        };
+        if pending[place].segment != segment {
+            let finished = std::mem::replace(&mut pending[place], begun());
+            self.write_back(ring, finished, failed);
+            return;
+        }
+        let entry = &mut pending[place];
+        entry.range.end = range.end;
+        entry.dirty += bytes;
+        let end = entry.range.end / LARGE_PAGE_BYTES * LARGE_PAGE_BYTES;
+        if end < entry.range.start + PACE_BYTES {
+            return;
+        }
+        let rest = Pending {
+            range: end..entry.range.end,
+            dirty: entry.dirty.min(entry.range.end - end),
+            file: file.clone(),
+            ..*entry
+        };
+        let mut full = std::mem::replace(entry, rest);
+        full.dirty -= entry.dirty;
+        full.range.end = end;
+        self.write_back(ring, full, failed);
+    }
+
+    fn write_back(&self, ring: &Ring, pending: Pending, failed: impl Fn(io::Error) + 'static) {
+        let Pending { file, range, dirty, .. } = pending;
+        let (total, cleaned) = (self.dirty.clone(), self.cleaned.clone());
+        let writing = (dirty > 0).then(|| ring.sync_file_range(&file, range, WRITE_AND_WAIT));
+        spawn_local(async move {
+            if let Some(writing) = writing
+                && let Err(error) = writing.await
+            {
+                failed(error);
+            }
+            total.set(total.get() - dirty);
+            cleaned.notify_all();
+        });
+    }
+}
+
+/// Dirty bytes at which the kernel begins to slow writers down (mm/page-writeback.c, `domain_dirty_limits`: the mean of background and
+/// hard limit), from the sysctls and the memory available now.
+fn kernel_throttle_bytes() -> Option<u64> {
+    let sysctl = |name: &str| fs::read_to_string(format!("/proc/sys/vm/{name}")).ok()?.trim().parse::<u64>().ok();
+    let memory = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = memory.lines().find(|line| line.starts_with("MemAvailable:"))?;
+    let available = line.split_whitespace().nth(1)?.parse::<u64>().ok()? << 10;
+    let limit = |bytes: &str, ratio: &str| match sysctl(bytes) {
+        Some(set) if set > 0 => Some(set),
+        _ => Some(available / 100 * sysctl(ratio)?),
+    };
+    let hard = limit("dirty_bytes", "dirty_ratio")?;
+    let background = limit("dirty_background_bytes", "dirty_background_ratio")?;
+    Some((hard + background.min(hard)) / 2)
+}
