@@ -16,6 +16,7 @@ const PAGE_BYTES: usize = 4096;
 #[derive(Debug)]
 pub(crate) struct Mapping {
     map: MmapRaw,
+    large_pages: bool,
     filled: Cell<usize>,
     appending: Cell<bool>,
 }
@@ -25,25 +26,41 @@ impl Mapping {
     pub(crate) fn new(file: &File, bytes: usize, filled: usize) -> io::Result<Self> {
         assert!(filled <= bytes, "a log of {filled} bytes in a mapping of {bytes}");
         let map = MmapOptions::new().len(bytes).map_raw(file)?;
-        Ok(Self { map, filled: Cell::new(filled), appending: Cell::new(false) })
+        Ok(Self { map, large_pages: false, filled: Cell::new(filled), appending: Cell::new(false) })
     }
 
     /// Asks for pages of 2 MiB, where the file system can keep a file in them: they are populated in two thirds of the time, and a byte
     /// written to one makes all of it dirty.
-    pub(crate) fn prefer_large_pages(&self) {
+    pub(crate) fn prefer_large_pages(&mut self) {
         // Only a preference: small ones serve.
-        let _ = self.map.advise(Advice::HugePage);
+        self.large_pages = self.map.advise(Advice::HugePage).is_ok();
     }
 
-    /// Makes the pages from the log's end on present and writable, in slices, so that no append faults; `after` is told of each slice, and
-    /// when it was begun. Called off the shard. Every page is dirty afterwards: flushes name the range that they are about.
-    pub(crate) fn populate(&self, mut after: impl FnMut(Range<usize>, Instant) -> io::Result<()>) -> io::Result<()> {
+    /// Whether large pages were asked for.
+    pub(crate) fn has_large_pages(&self) -> bool {
+        self.large_pages
+    }
+
+    /// Takes the pages of a range out of the page table, not out of the page cache, in one call and with one interrupt to each other core that
+    /// runs this process. A flush does the same to each page one by one. Who reads them again, or appends behind them, takes a short fault.
+    pub(crate) fn release(&self, range: Range<usize>) {
+        let start = range.start / PAGE_BYTES * PAGE_BYTES;
+        let bytes = range.end.next_multiple_of(PAGE_BYTES).min(self.map.len()) - start;
+        // SAFETY: the address is page-aligned and inside the mapping, which is a shared one of a file: dropping its page-table entries changes
+        // no byte, and the next access finds the same page.
+        let released = unsafe { libc::madvise(self.map.as_mut_ptr().add(start).cast(), bytes, libc::MADV_DONTNEED) };
+        debug_assert_eq!(released, 0, "a range of the mapping");
+    }
+
+    /// Makes the pages from the log's end on present and writable, in slices, so that no append faults; `after` is told when each slice was
+    /// begun. Called off the shard. Every page is dirty afterwards: flushes name the range that they are about.
+    pub(crate) fn populate(&self, mut after: impl FnMut(Instant)) -> io::Result<()> {
         let mut at = self.filled.get() / POPULATE_SLICE_BYTES * POPULATE_SLICE_BYTES;
         while at < self.map.len() {
             let begun = Instant::now();
             let bytes = POPULATE_SLICE_BYTES.min(self.map.len() - at);
             self.map.advise_range(Advice::PopulateWrite, at, bytes)?;
-            after(at..at + bytes, begun)?;
+            after(begun);
             at += bytes;
         }
         Ok(())
@@ -92,11 +109,13 @@ impl Mapping {
 }
 
 /// Writes the dirty pages of a range to the device and waits for that: sync_file_range(2). Makes nothing durable.
-pub(crate) fn write_and_wait(file: &File, range: Range<usize>) -> io::Result<()> {
+pub(crate) fn write_and_wait(file: &File, range: Range<u64>) -> io::Result<()> {
     let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
-    let number = |byte: usize| libc::off64_t::try_from(byte).map_err(io::Error::other);
+    let number = |byte: u64| libc::off64_t::try_from(byte).map_err(io::Error::other);
     // SAFETY: a system call on an open descriptor that touches no memory of ours.
-    let outcome = unsafe { libc::sync_file_range(file.as_raw_fd(), number(range.start)?, number(range.len())?, flags) };
+    let outcome = unsafe {
+        libc::sync_file_range(file.as_raw_fd(), number(range.start)?, number(range.end - range.start)?, flags)
+    };
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -138,7 +157,7 @@ mod tests {
     #[test]
     fn populated_pages_are_resident() {
         let mapping = mapped(1 << 20);
-        mapping.populate(|_, _| Ok(())).unwrap();
+        mapping.populate(|_| ()).unwrap();
         assert!(mapping.resident(0..1 << 20));
         assert!(mapping.resident(4000..1 << 20));
     }

@@ -4,7 +4,7 @@ use crate::mapping::{Mapping, write_and_wait};
 use log_segment::{Haste, Hold, Medium, SegmentFile};
 use rustix::fs::Advice;
 use shard_ring::Ring;
-use std::{fs::File, io, path::Path, rc::Rc};
+use std::{fs::File, io, ops::Range, os::unix::fs::FileExt, path::Path, rc::Rc, time::Instant};
 
 /// Opens prepared segments on the helper: maps and populates them there, so that no append pays for it.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +16,7 @@ pub(crate) struct Mapped {
 impl Medium for Mapped {
     type Handle = (File, Mapping);
 
-    /// Through the mapping: the pages are then in the cache, where zeros written past it would have to be read back.
+    /// Through the page cache, where zeros written past it would have to be read back.
     const WRITES_BLOCKS: bool = true;
 
     fn open(&self, path: &Path, bytes: u64) -> io::Result<Self::Handle> {
@@ -24,29 +24,17 @@ impl Medium for Mapped {
     }
 
     fn open_slowly(&self, path: &Path, bytes: u64, haste: &Haste) -> io::Result<Self::Handle> {
-        let (file, mapping) = self.map(path, bytes, 0)?;
-        mapping.populate(|slice, begun| {
-            if self.durable {
-                write_and_wait(&file, slice)?;
-            }
-            haste.rest(begun);
-            Ok(())
-        })?;
         if self.durable {
-            // Now overwriting a block changes nothing but its bytes, and a flush commits nothing to the journal.
-            file.sync_all()?;
-            // A flush makes pages read-only again.
-            mapping.populate(|_, begun| {
-                haste.rest(begun);
-                Ok(())
-            })?;
+            write_zeros(path, bytes, haste)?;
         }
+        let (file, mapping) = self.map(path, bytes, 0)?;
+        mapping.populate(|begun| haste.rest(begun))?;
         Ok((file, mapping))
     }
 
     fn resume(&self, path: &Path, bytes: u64, filled: u64) -> io::Result<Self::Handle> {
         let (file, mapping) = self.map(path, bytes, filled)?;
-        mapping.populate(|_, _| Ok(()))?;
+        mapping.populate(|_| ())?;
         Ok((file, mapping))
     }
 }
@@ -55,7 +43,7 @@ impl Mapped {
     fn map(&self, path: &Path, bytes: u64, filled: u64) -> io::Result<(File, Mapping)> {
         let file = File::options().read(true).write(true).open(path)?;
         let size = |bytes: u64| usize::try_from(bytes).map_err(io::Error::other);
-        let mapping = Mapping::new(&file, size(bytes)?, size(filled)?)?;
+        let mut mapping = Mapping::new(&file, size(bytes)?, size(filled)?)?;
         if !self.durable {
             // A flush writes whole pages: large ones are for logs that do not flush each commit.
             mapping.prefer_large_pages();
@@ -63,6 +51,33 @@ impl Mapped {
         Ok((file, mapping))
     }
 }
+
+/// Makes the blocks of a segment written ones: overwriting them then changes nothing but their bytes, and a flush commits nothing to the
+/// journal. Before the file is mapped: what a flush does to a mapped page interrupts every core that runs the process.
+fn write_zeros(path: &Path, bytes: u64, haste: &Haste) -> io::Result<()> {
+    let file = File::options().write(true).open(path)?;
+    let zeros = [0; FLUSHED_PAGE_BYTES];
+    let mut at = 0;
+    while at < bytes {
+        let begun = Instant::now();
+        let slice = at..bytes.min(at + ZERO_SLICE_BYTES);
+        while at < slice.end {
+            // The kernel keeps what one call writes in one page, and a flush writes whole pages.
+            let piece = zeros.len().min(usize::try_from(slice.end - at).unwrap_or(zeros.len()));
+            file.write_all_at(&zeros[..piece], at)?;
+            at += piece as u64;
+        }
+        write_and_wait(&file, slice)?;
+        haste.rest(begun);
+    }
+    file.sync_all()
+}
+
+/// Bytes of the pages that a log that flushes is kept in.
+const FLUSHED_PAGE_BYTES: usize = 16 << 10;
+
+/// Bytes of zeros on the device at once.
+const ZERO_SLICE_BYTES: u64 = 1 << 20;
 
 /// The shard's hold on a segment.
 pub(crate) struct Live {
@@ -84,6 +99,13 @@ impl Hold for Live {
 
     fn file(&self) -> &SegmentFile {
         &self.file
+    }
+
+    fn before_flush(&self, range: &Range<u64>) {
+        if let Some(mapping) = self.mapping.as_ref().filter(|mapping| !mapping.has_large_pages()) {
+            let byte = |position: u64| usize::try_from(position).expect("a mapped segment fits the address space");
+            mapping.release(byte(range.start)..byte(range.end));
+        }
     }
 }
 

@@ -48,6 +48,9 @@ impl Ahead {
 pub struct Haste(Arc<AtomicBool>);
 
 impl Haste {
+    /// How much longer a preparation takes with its rests.
+    pub(crate) const STRETCH: u32 = RESTS + 1;
+
     /// Whether somebody waits, or soon will: nothing stands ready.
     pub(crate) fn set(&self, on: bool) {
         self.0.store(on, Ordering::Relaxed);

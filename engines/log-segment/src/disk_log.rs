@@ -3,18 +3,24 @@
 
 use crate::{
     Ahead, Boundary, DataDir, Files, Flights, Keeper, Loader, LogConfig, Medium, Pace, Poison, Preparer, Recovered,
-    SegmentFile, Segments, Turns, recover,
+    SealJob, SegmentFile, Segments, Turns, recover,
 };
+use futures_lite::future::or;
 use log_api::{
     AppendError, CommitError, Counters, EngineConfig, Epoch, LogId, Marks, Offset, OpenError, Recovery, TrimError,
 };
-use shard_ring::{Event, Helper, Op, Ring, spawn_local};
+use shard_ring::{Event, Helper, Op, Ring, RingFile, sleep, spawn_local};
 use std::{
     cell::{Cell, RefCell},
     fs::File,
+    ops::Range,
     path::{Path, PathBuf},
     rc::Rc,
+    time::Duration,
 };
+
+/// How long a finished segment of a log that does not flush waits at most before it is flushed and sealed.
+const SEAL_LINGER: Duration = Duration::from_secs(1);
 
 /// Bytes of a block that reads by the ring come in.
 const READ_BLOCK_BYTES: usize = 1 << 20;
@@ -100,6 +106,9 @@ pub trait Hold: Sized + 'static {
 
     /// Its file.
     fn file(&self) -> &SegmentFile;
+
+    /// A flush of the range is about to be submitted.
+    fn before_flush(&self, _range: &Range<u64>) {}
 }
 
 /// A place at which a commit took the log's end.
@@ -137,7 +146,10 @@ pub struct DiskLog<H: Hold> {
     /// Everything before it is covered by a flush that was submitted.
     covered: Cell<Place>,
     flushes: RefCell<Flights>,
-    seals_running: Cell<u32>,
+    /// Segments being sealed. The durable mark follows them in order.
+    seals: RefCell<Flights>,
+    closing: Cell<bool>,
+    closes: Event,
     keeper: Keeper,
     preparer: Preparer<H::Medium>,
 }
@@ -191,7 +203,9 @@ impl<H: Hold> DiskLog<H> {
             durable: Cell::new(recovered.marks.durable),
             covered: Cell::new(end),
             flushes: RefCell::default(),
-            seals_running: Cell::new(0),
+            seals: RefCell::default(),
+            closing: Cell::new(false),
+            closes: Event::new(),
             keeper: Keeper::new(ring, &host.keeping, &host.data, &config, recovered.marks.start),
             preparer,
             host: host.clone(),
@@ -292,6 +306,7 @@ impl<H: Hold> DiskLog<H> {
             let submit = |segment: &crate::Segment<H>| {
                 let position = |place: &Place| (place.segment == segment.base()).then_some(place.boundary.position);
                 let range = position(&from).unwrap_or(0)..position(&to).unwrap_or(segment.bytes());
+                segment.handle.before_flush(&range);
                 self.host.ring.fsync_range(segment.handle.file().ring(), range, true)
             };
             covered.map(submit).collect()
@@ -331,7 +346,7 @@ impl<H: Hold> DiskLog<H> {
     }
 
     /// Bytes of a segment were written and will not be flushed soon.
-    pub fn wrote(self: &Rc<Self>, segment: Offset, range: std::ops::Range<u64>) {
+    pub fn wrote(self: &Rc<Self>, segment: Offset, range: Range<u64>) {
         if self.host.config.durable {
             return;
         }
@@ -354,40 +369,50 @@ impl<H: Hold> DiskLog<H> {
         loop {
             let sealable = self.segments.borrow_mut().take_sealable(placed);
             let Some(job) = sealable else { break };
-            self.seals_running.set(self.seals_running.get() + 1);
-            let (base, end) = (job.base, job.end);
+            let number = self.seals.borrow_mut().begin(job.end);
             // A trim meanwhile gives the segment up, but leaves its file until it is sealed.
-            let (flush, lease) = {
+            let (file, bytes, lease) = {
                 let segments = self.segments.borrow();
-                let segment = segments.get(base).expect("a segment to seal is there");
-                // Only what was written: past it, pages of a mapping are dirty and will be cut off.
-                let flush = self.host.ring.fsync_range(segment.handle.file().ring(), 0..segment.bytes(), true);
-                (flush, segments.lease(base))
+                let segment = segments.get(job.base).expect("a segment to seal is there");
+                (segment.handle.file().ring().clone(), segment.bytes(), segments.lease(job.base))
             };
-            Counters::add(&self.host.counters.flushes, 1);
-            let log = self.clone();
+            let hurry = self.host.config.durable || self.closing.get();
+            let (pressed, closes) = (self.host.pace.pressed().wait(), self.closes.wait());
+            // A dropped engine does not wait for what only waits itself.
+            let log = Rc::downgrade(self);
             spawn_local(async move {
-                if let Err(error) = flush.await {
-                    // Not sealed: recovery takes a sealed segment for durable.
-                    log.fail(format!("flushing: {error}"));
-                } else {
-                    match log.keeper.seal(job, log.durable.get()).await {
-                        Ok(()) => log.sealed(base, end),
-                        Err(error) => log.fail(format!("sealing a segment: {error}")),
-                    }
+                // Nobody waits for a finished segment of a log that does not flush: it leaves the device to others for a while, unless what is
+                // dirty has to be written anyway.
+                if !hurry {
+                    or(or(pressed, closes), sleep(SEAL_LINGER)).await;
+                }
+                if let Some(log) = log.upgrade() {
+                    log.seal(job, file, bytes, number).await;
                 }
                 drop(lease);
-                log.seals_running.set(log.seals_running.get() - 1);
-                log.moved();
             });
         }
     }
 
-    /// A sealed segment has been flushed; the mark follows if nothing before it is missing.
-    fn sealed(&self, base: Offset, end: Offset) {
-        if base <= self.durable.get() && !self.poison.is_set() {
-            self.durable.set(self.durable.get().max(end));
+    async fn seal(&self, job: SealJob, file: RingFile, bytes: u64, number: u64) {
+        Counters::add(&self.host.counters.flushes, 1);
+        // Only what was written: past it, pages of a mapping are dirty and will be cut off.
+        let flushed = self.host.ring.fsync_range(&file, 0..bytes, true).await;
+        let sealed = match flushed {
+            Ok(()) => {
+                self.keeper.seal(job, self.durable.get()).await.map_err(|error| format!("sealing a segment: {error}"))
+            }
+            // Not sealed: recovery takes a sealed segment for durable.
+            Err(error) => Err(format!("flushing: {error}")),
+        };
+        if let Err(what) = sealed {
+            self.fail(what);
         }
+        let reached = self.seals.borrow_mut().land(number);
+        if let Some(reached) = reached.filter(|_| !self.poison.is_set()) {
+            self.durable.set(self.durable.get().max(reached));
+        }
+        self.moved();
     }
 
     /// Gives up whole segments before `before`; returns the new start.
@@ -407,10 +432,12 @@ impl<H: Hold> DiskLog<H> {
     /// # Errors
     /// `Poisoned`.
     pub async fn close(&self) -> Result<(), CommitError> {
+        self.closing.set(true);
+        self.closes.notify_all();
         loop {
             let progress = self.progress.wait();
             self.poison.check()?;
-            if !self.is_flushing() && self.seals_running.get() == 0 {
+            if !self.is_flushing() && self.seals.borrow().is_empty() {
                 break;
             }
             progress.await;

@@ -2,7 +2,7 @@
 
 use crate::{
     DataDir, Dead, Files, LogConfig, PreparedFile, SealJob,
-    files::{FileError, naming},
+    files::{FileError, naming, temporary_path},
     listing::Listing,
     names::{index_path, prepared_path, segment_path},
     watermark::Watermark,
@@ -220,7 +220,12 @@ impl Job {
             return Ok(());
         }
         let end = crate::Boundary { offset: seal.end, position: seal.bytes };
-        self.files.replace(&index_path(&self.config.dir, seal.base), &seal.index.encode(end))
+        let index = index_path(&self.config.dir, seal.base);
+        match self.files.replace(&index, &seal.index.encode(end)) {
+            // The index is a hint, and a full disk is no failure of the log.
+            Err(error) if error.is_full() => self.files.unlink(&temporary_path(&index)),
+            other => other,
+        }
     }
 
     fn trim(&self, start: Offset, segments: &[Offset]) -> Result<(), FileError> {

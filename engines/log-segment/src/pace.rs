@@ -1,13 +1,14 @@
 //! Write-back at a steady pace, and a bound on what is dirty.
 //!
 //! Above a share of memory the kernel puts a writer to sleep inside its write or its page fault (`balance_dirty_pages`), which here would be
-//! the whole shard. So write-back is started through the ring for each few MiB as they are written, and when a budget of bytes is still
-//! dirty the appends wait instead.
+//! the whole shard. So write-back is started through the ring, a few MiB at a time, once a quarter of a budget is dirty; and when all of it
+//! is, the appends wait instead. A burst that is shorter leaves the device to others.
 
 use log_api::{LogId, Offset};
 use shard_ring::{Event, Ring, RingFile, spawn_local};
 use std::{
     cell::{Cell, RefCell},
+    collections::VecDeque,
     fs, io,
     ops::Range,
     rc::Rc,
@@ -32,8 +33,13 @@ pub struct Pace {
     budget: u64,
     /// Bytes written and not yet written back, as far as this engine knows.
     dirty: Rc<Cell<u64>>,
-    /// Ranges written whose write-back was not started yet, one a log.
+    /// Bytes of them that are being written back.
+    cleaning: Rc<Cell<u64>>,
+    /// The range that each log is writing.
     pending: RefCell<Vec<Pending>>,
+    /// Ranges whose write-back was not started yet, oldest first.
+    due: RefCell<VecDeque<Due>>,
+    pressed: Event,
     cleaned: Event,
     waits: Cell<u64>,
 }
@@ -48,6 +54,9 @@ struct Pending {
     dirty: u64,
 }
 
+/// A range to be written back, and who is told of a failure.
+type Due = (Pending, Box<dyn FnOnce(io::Error)>);
+
 impl Pace {
     /// A budget of three quarters of where the kernel begins to throttle: half-way between its background limit and its hard limit.
     #[must_use]
@@ -55,7 +64,10 @@ impl Pace {
         Self {
             budget: kernel_throttle_bytes().map_or(BUDGET_BYTES_DEFAULT, |bytes| bytes / 4 * 3),
             dirty: Rc::default(),
+            cleaning: Rc::default(),
             pending: RefCell::default(),
+            due: RefCell::default(),
+            pressed: Event::new(),
             cleaned: Event::new(),
             waits: Cell::new(0),
         }
@@ -102,7 +114,7 @@ impl Pace {
         segment: Offset,
         file: &RingFile,
         range: Range<u64>,
-        failed: impl Fn(io::Error) + 'static,
+        failed: impl FnOnce(io::Error) + 'static,
     ) {
         let bytes = range.end - range.start;
         self.dirty.set(self.dirty.get() + bytes);
@@ -136,9 +148,26 @@ impl Pace {
         self.write_back(ring, full, failed);
     }
 
-    fn write_back(&self, ring: &Ring, pending: Pending, failed: impl Fn(io::Error) + 'static) {
+    /// Notified when write-back has to start: what waits to be flushed may as well be.
+    #[must_use]
+    pub fn pressed(&self) -> &Event {
+        &self.pressed
+    }
+
+    fn write_back(&self, ring: &Ring, range: Pending, failed: impl FnOnce(io::Error) + 'static) {
+        let mut due = self.due.borrow_mut();
+        due.push_back((range, Box::new(failed)));
+        while self.dirty.get() - self.cleaning.get() > self.budget / 4 {
+            let Some((range, failed)) = due.pop_front() else { break };
+            self.pressed.notify_all();
+            self.start(ring, range, failed);
+        }
+    }
+
+    fn start(&self, ring: &Ring, pending: Pending, failed: Box<dyn FnOnce(io::Error)>) {
         let Pending { file, range, dirty, .. } = pending;
-        let (total, cleaned) = (self.dirty.clone(), self.cleaned.clone());
+        let (total, cleaning, cleaned) = (self.dirty.clone(), self.cleaning.clone(), self.cleaned.clone());
+        cleaning.set(cleaning.get() + dirty);
         let writing = (dirty > 0).then(|| ring.sync_file_range(&file, range, WRITE_AND_WAIT));
         spawn_local(async move {
             if let Some(writing) = writing
@@ -147,6 +176,7 @@ impl Pace {
                 failed(error);
             }
             total.set(total.get() - dirty);
+            cleaning.set(cleaning.get() - dirty);
             cleaned.notify_all();
         });
     }

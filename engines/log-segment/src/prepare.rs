@@ -13,7 +13,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     rc::Rc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How long [`Preparer::room`] waits after an attempt that failed.
@@ -95,6 +95,12 @@ struct State<H> {
     failure: RefCell<Option<String>>,
     prepared_bytes: Cell<u64>,
     haste: Haste,
+    /// When a segment was last taken, and whether they are taken faster than preparing with rests makes them.
+    taken: Cell<Option<Instant>>,
+    hurried: Cell<bool>,
+    /// When the attempt that runs, or ran last, began, and for how long an attempt works.
+    begun: Cell<Instant>,
+    works: Cell<Duration>,
     /// An attempt has ended.
     ended: Event,
 }
@@ -151,6 +157,10 @@ impl<M: Medium> Preparer<M> {
             failure: RefCell::new(None),
             prepared_bytes: Cell::new(0),
             haste: Haste::default(),
+            taken: Cell::new(None),
+            hurried: Cell::new(false),
+            begun: Cell::new(Instant::now()),
+            works: Cell::new(Duration::ZERO),
             ended: Event::new(),
         };
         Self(Rc::new(Inner {
@@ -172,7 +182,13 @@ impl<M: Medium> Preparer<M> {
     /// A prepared segment, if there is one, and begins to prepare the next. `None`: answer `Full` if [`Preparer::is_full`], else
     /// `Busy`, and let [`Preparer::room`] end the wait.
     pub fn take(&self) -> Option<Prepared<M::Handle>> {
-        let taken = self.0.state.ready.borrow_mut().pop_front();
+        let state = &self.0.state;
+        let taken = state.ready.borrow_mut().pop_front();
+        if taken.is_some() {
+            let now = Instant::now();
+            let period = state.taken.replace(Some(now)).map(|last| now - last);
+            state.hurried.set(period.is_some_and(|period| period < state.works.get() * Haste::STRETCH));
+        }
         self.start();
         taken
     }
@@ -234,12 +250,13 @@ impl<M: Medium> Inner<M> {
         let state = &self.state;
         let ready = state.ready.borrow().len();
         let wanted = self.ahead.as_ref().map_or(1, |ahead| ahead.segments(self.config.segment_bytes));
-        state.haste.set(ready == 0 || self.ahead.is_none() || state.stopped.get());
+        state.haste.set(ready == 0 || state.hurried.get() || self.ahead.is_none() || state.stopped.get());
         if ready >= wanted || state.stopped.get() || state.running.replace(true) {
             return;
         }
         let number = state.next_number.get();
         state.next_number.set(number + 1);
+        state.begun.set(Instant::now());
         let (data, config, medium, haste) =
             (self.data.clone(), self.config.clone(), self.medium.clone(), state.haste.clone());
         let attempt = self.helper.run(&self.ring, move || {
@@ -264,6 +281,8 @@ impl<H> State<H> {
     /// `true`: a segment is ready.
     fn end(&self, attempt: Attempt<H>) -> bool {
         self.running.set(false);
+        let took = self.begun.get().elapsed();
+        self.works.set(if self.haste.is_set() { took } else { took / Haste::STRETCH });
         self.full.set(false);
         self.failure.replace(None);
         let ok = attempt.is_ok();

@@ -8,11 +8,17 @@ use std::{
     future::Future,
     hint::black_box,
     rc::Rc,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 const LOG: LogId = LogId(0);
+
+/// Where helper threads and the kernel's workers run.
+pub(crate) static HELPER_CPU: AtomicUsize = AtomicUsize::new(1);
 
 /// What an engine prepares when it opens is done after this long.
 const SETTLE: Duration = Duration::from_millis(1500);
@@ -41,13 +47,13 @@ impl Setup {
         let dir = directory();
         let path = dir.path().to_path_buf();
         let setup = self.clone();
-        let ring = RingConfig { worker_cpus: vec![1], ..RingConfig::default() };
+        let ring = RingConfig { worker_cpus: vec![HELPER_CPU.load(Ordering::Relaxed)], ..RingConfig::default() };
         let executor = ExecutorConfig { cpu: Some(0), ring, ..ExecutorConfig::default() };
         let shard = move |ring: Ring| async move {
             let config = EngineConfig {
                 durable: setup.level == Level::Durable,
                 segment_bytes: setup.segment_bytes,
-                helper_cpus: vec![1],
+                helper_cpus: vec![HELPER_CPU.load(Ordering::Relaxed)],
                 ..EngineConfig::new(path)
             };
             let engine = Rc::new(E::start(&ring, config).await.expect("an engine in a fresh directory"));

@@ -1,11 +1,11 @@
 //! The engines on the page cache beside the ceilings of their mechanism, in one run, interleaved.
 //!
 //! ```text
-//! cargo bench -p log-testkit --bench file_engines [-- <part of a case's name>] [--rounds <n>]
+//! cargo bench -p log-testkit --bench file_engines [-- <part of a case's name>] [--rounds <n>] [--helper <cpu>]
 //! ```
 //!
 //! Each case runs engine and ceiling in turn, five times, in fresh directories below `target/tmp` (or `HIGHWATER_TEST_DIR`), on core 0 with
-//! the helper on core 1; the device is idle when a run begins. Printed are medians, their ratio, and the least and the most.
+//! the helpers on core 1 (or as `--helper` says); the device is idle when a run begins. Printed are medians, their ratio, and the least and the most.
 
 mod engine;
 mod raw;
@@ -17,7 +17,7 @@ use log_format::Template;
 use log_testkit::{EngineUnderTest, directory, under_test};
 use raw::Space;
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -107,7 +107,7 @@ fn mmap_none() -> Case {
 
 fn mmap_tail() -> Case {
     const TAIL_BYTES: u64 = 96 << 20;
-    const PIECE: u64 = 512 << 10;
+    const PIECE: u64 = 1 << 20;
     let source = batches(100, 1000);
     let engine = setup(source.clone(), 100, Level::Placed);
     Case {
@@ -136,6 +136,24 @@ fn pagecache_none() -> Case {
         ceiling: Box::new(move || {
             let (_dir, files) = segments(Space::Allocated, BURST_BYTES);
             rate(raw::buffered(&source[0], &files, SEGMENT_BYTES))
+        }),
+    }
+}
+
+/// The mapping's own durable ceiling: a copy, then a flush of the file.
+fn mmap_durable(bytes: usize) -> Case {
+    const COUNT: u64 = 1000;
+    let source = whole(bytes);
+    let engine = setup(source.clone(), 1, Level::Durable);
+    let count = COUNT.min((SEGMENT_BYTES - 1) / bytes as u64);
+    Case {
+        name: format!("mmap durable {}KiB x1 / copy+fdatasync", bytes >> 10),
+        goal: 0.90,
+        unit: "MB/s",
+        engine: Box::new(move || figure(&engine.commits::<Mmap>(1, count))),
+        ceiling: Box::new(move || {
+            let (_dir, files) = segments(Space::Zeroed, SEGMENT_BYTES);
+            rate(raw::copy_and_sync(&source[0], &files[0], count))
         }),
     }
 }
@@ -241,6 +259,10 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let rounds = arguments.iter().position(|argument| argument == "--rounds").map(|at| at + 1);
     let count = rounds.and_then(|at| arguments.get(at)?.parse().ok()).unwrap_or(5);
+    let helper = arguments.iter().position(|argument| argument == "--helper").map(|at| at + 1);
+    if let Some(cpu) = helper.and_then(|at| arguments.get(at)?.parse().ok()) {
+        engine::HELPER_CPU.store(cpu, Ordering::Relaxed);
+    }
     let wanted = arguments.first().filter(|first| !first.starts_with("--"));
     let asked = |name: &str| wanted.is_none_or(|wanted| name.contains(wanted.as_str()));
     let started = Instant::now();
@@ -248,7 +270,8 @@ fn main() {
     for bytes in [16 << 10, 64 << 10, 256 << 10] {
         cases.push(durable::<PageCache>(bytes, 1));
         cases.push(durable::<PageCache>(bytes, 4));
-        cases.push(durable::<Mmap>(bytes, 1));
+        cases.push(mmap_durable(bytes));
+        cases.push(durable::<Mmap>(bytes, 4));
     }
     for case in cases.iter().filter(|case| asked(&case.name)) {
         compare(case, count);
