@@ -59,6 +59,7 @@ impl Setup {
             let engine = Rc::new(E::start(&ring, config).await.expect("an engine in a fresh directory"));
             engine.open(LOG).await.expect("a new log");
             sleep(SETTLE).await;
+            crate::raw::warm();
             let result = body(engine.clone(), setup).await;
             let engine = Rc::into_inner(engine).expect("the tasks of the run have ended");
             engine.close().await.expect("a clean end");

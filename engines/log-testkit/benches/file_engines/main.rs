@@ -225,6 +225,7 @@ fn rolls<E: EngineUnderTest>(level: Level) {
 fn idle() {
     rustix::fs::sync();
     thread::sleep(Duration::from_millis(200));
+    raw::warm();
 }
 
 fn median(list: &mut [f64]) -> f64 {
