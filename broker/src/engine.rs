@@ -1,13 +1,13 @@
 //! Which engine: the names, and the one `match` on them that turns a flag into a type.
 
-use crate::{ShardReport, config::ConfigError, node::ShardSetup};
+use crate::config::ConfigError;
 use log_api::{Availability, Capabilities, EngineConfig, LogEngine, OpenError};
 use log_direct::Direct;
 use log_memory::{Memory, Null};
 use log_mmap::Mmap;
 use log_pagecache::PageCache;
 use shard_ring::Ring;
-use std::{fmt, path::Path, str::FromStr};
+use std::{fmt, future::Future, path::Path, str::FromStr};
 
 /// The engines. `mmap`, `direct`, `pagecache`, `memory` or `null` on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,21 +66,28 @@ impl EngineKind {
         self.capabilities().persistent
     }
 
-    /// Runs a shard with this engine from its opening to its stop.
-    pub(crate) async fn run(
-        self,
-        ring: &Ring,
-        config: EngineConfig,
-        setup: ShardSetup,
-    ) -> Result<ShardReport, OpenError> {
-        match self {
-            Self::Mmap => setup.run(ring, Mmap::new(ring, config).await?).await,
-            Self::Direct => setup.run(ring, Direct::new(ring, config).await?).await,
-            Self::PageCache => setup.run(ring, PageCache::new(ring, config).await?).await,
-            Self::Memory => setup.run(ring, Memory::new(ring, config).await?).await,
-            Self::Null => setup.run(ring, Null::new(ring, config).await?).await,
-        }
+    /// Makes an engine of this kind on the ring's executor and hands it to `user`.
+    ///
+    /// # Errors
+    /// The engine cannot be made.
+    pub async fn with<U: EngineUser>(self, ring: &Ring, config: EngineConfig, user: U) -> Result<U::Output, OpenError> {
+        Ok(match self {
+            Self::Mmap => user.with(ring, Mmap::new(ring, config).await?).await,
+            Self::Direct => user.with(ring, Direct::new(ring, config).await?).await,
+            Self::PageCache => user.with(ring, PageCache::new(ring, config).await?).await,
+            Self::Memory => user.with(ring, Memory::new(ring, config).await?).await,
+            Self::Null => user.with(ring, Null::new(ring, config).await?).await,
+        })
     }
+}
+
+/// Something to be done with an engine, whichever it is: a shard, or a measurement without one.
+pub trait EngineUser {
+    /// What comes of it.
+    type Output;
+
+    /// Does it. Runs on the ring's executor.
+    fn with<E: LogEngine>(self, ring: &Ring, engine: E) -> impl Future<Output = Self::Output>;
 }
 
 impl FromStr for EngineKind {
