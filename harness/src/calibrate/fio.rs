@@ -43,20 +43,13 @@ pub fn arguments(case: Case, file: &Path, bytes: u64, window: Duration) -> Optio
         Case::BufferedDsync { .. } => ("psync", false, "write", 1, Sync::Dsync),
         _ => return None,
     };
-    let mut words = vec![
-        "--name=ceiling".to_owned(),
-        format!("--filename={}", file.display()),
-        format!("--size={bytes}"),
-        format!("--bs={}", case.block_bytes()?),
+    let mut words = job(file, bytes, case.block_bytes()?, window);
+    words.extend([
         format!("--rw={rw}"),
         format!("--ioengine={engine}"),
         format!("--iodepth={depth}"),
         format!("--direct={}", u8::from(direct)),
-        "--thread".to_owned(),
-        "--time_based".to_owned(),
-        format!("--runtime={}ms", window.as_millis()),
-        "--output-format=json".to_owned(),
-    ];
+    ]);
     if engine == "io_uring" {
         words.extend(["--fixedbufs=1".to_owned(), "--registerfiles=1".to_owned()]);
     }
@@ -66,12 +59,73 @@ pub fn arguments(case: Case, file: &Path, bytes: u64, window: Duration) -> Optio
     Some(words)
 }
 
+/// A mechanism that is written by for long, without flushes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sustained {
+    /// A shared mapping.
+    Mmap,
+    /// The ring with O_DIRECT, 8 in flight.
+    Direct,
+    /// `pwrite` into the page cache.
+    Buffered,
+}
+
+impl Sustained {
+    /// In words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Mmap => "mapping",
+            Self::Direct => "direct ×8",
+            Self::Buffered => "pwrite",
+        }
+    }
+
+    fn arguments(self, file: &Path, bytes: u64, block: u64, window: Duration) -> Vec<String> {
+        let mut words = job(file, bytes, block, window);
+        words.push("--rw=write".to_owned());
+        let own: &[&str] = match self {
+            Self::Mmap => &["--ioengine=mmap"],
+            Self::Direct => &["--ioengine=io_uring", "--iodepth=8", "--direct=1", "--fixedbufs=1", "--registerfiles=1"],
+            Self::Buffered => &["--ioengine=psync"],
+        };
+        words.extend(own.iter().map(|word| (*word).to_owned()));
+        words
+    }
+}
+
+/// Runs fio for `window` by a mechanism, in blocks of `block` over a file of `bytes` that it makes by fallocate.
+///
+/// # Errors
+/// It fails: with its own words.
+pub fn sustained(by: Sustained, file: &Path, bytes: u64, block: u64, window: Duration) -> anyhow::Result<Sample> {
+    answer(&by.arguments(file, bytes, block, window))
+}
+
+/// What every job is told.
+fn job(file: &Path, bytes: u64, block: u64, window: Duration) -> Vec<String> {
+    vec![
+        "--name=ceiling".to_owned(),
+        format!("--filename={}", file.display()),
+        format!("--size={bytes}"),
+        format!("--bs={block}"),
+        "--thread".to_owned(),
+        "--time_based".to_owned(),
+        format!("--runtime={}ms", window.as_millis()),
+        "--output-format=json".to_owned(),
+    ]
+}
+
 /// Runs fio once.
 ///
 /// # Errors
 /// It fails: with its own words.
 pub fn run(case: Case, file: &Path, bytes: u64, window: Duration) -> anyhow::Result<Sample> {
     let arguments = arguments(case, file, bytes, window).with_context(|| format!("fio has no case {case}"))?;
+    answer(&arguments)
+}
+
+fn answer(arguments: &[String]) -> anyhow::Result<Sample> {
     let output = Command::new(PROGRAM).args(arguments).stdin(Stdio::null()).output().context("run fio")?;
     let answer = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {

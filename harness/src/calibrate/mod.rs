@@ -12,6 +12,7 @@ pub mod check;
 mod clock;
 pub mod direct;
 pub mod disk_ring;
+pub mod engines;
 pub mod fio;
 pub mod flush;
 pub mod lab;
@@ -56,6 +57,15 @@ pub struct Options {
     /// Measure the disk cases by fio as well, and end with status 1 if one of ours lies more than 10 % under fio's
     #[arg(long)]
     pub check_fio: bool,
+    /// Measure each engine beside the ceiling of its mechanism instead, and say which goals are met; minutes
+    #[arg(long, conflicts_with = "check_fio")]
+    pub engines: bool,
+    /// With --engines: only cases whose engine and name contain these words, as in "direct durable"
+    #[arg(long, value_name = "NAME", requires = "engines")]
+    pub case: Option<String>,
+    /// With --engines: also those that write for longer than memory lasts
+    #[arg(long, requires = "engines")]
+    pub long: bool,
     /// Write JSON to FILE beside the table; without FILE, JSON to standard output instead of it
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     pub json: Option<PathBuf>,
@@ -74,6 +84,9 @@ impl Options {
 /// [`Usage`] for options that cannot be; a directory that cannot be measured; an operation that fails.
 pub fn calibrate(options: &Options) -> anyhow::Result<ExitCode> {
     let placement = options.placement()?;
+    if options.engines {
+        return calibrate_engines(options, &placement);
+    }
     let place = Place::new(&options.dir, lab::DISK_BYTES)?;
     let fio = options.check_fio.then(fio::version).transpose()?;
     let interrupts = Interrupts::listen()?;
@@ -101,6 +114,22 @@ pub fn calibrate(options: &Options) -> anyhow::Result<ExitCode> {
     let table = table::render(&ceilings) + &compared;
     print(&table, &Report { ceilings, fio: check }, options.json.as_deref())?;
     Ok(ExitCode::from(if below { exit::FAILED } else { exit::DONE }))
+}
+
+/// `calibrate --engines`: status 1 if a case failed; a goal that is missed is a result.
+fn calibrate_engines(options: &Options, placement: &Placement) -> anyhow::Result<ExitCode> {
+    let cases = engines::chosen(engines::cases(), options.case.as_deref(), options.long)?;
+    let place = Place::new(&options.dir, lab::DISK_BYTES + engines::LOG_BYTES)?;
+    let interrupts = Interrupts::listen()?;
+    let mut screen = Screen::default();
+    settle::settle(place.dir(), &mut screen, &interrupts);
+    let Some(table) = engines::measure(&cases, &place, placement, &mut screen, &interrupts)? else {
+        eprintln!("interrupted: nothing was kept");
+        return Ok(ExitCode::from(exit::INTERRUPTED));
+    };
+    print(&table.render(), &table, options.json.as_deref())?;
+    let failed = table.rows.iter().any(|row| row.failed.is_some());
+    Ok(ExitCode::from(if failed { exit::FAILED } else { exit::DONE }))
 }
 
 /// What `--json` tells.

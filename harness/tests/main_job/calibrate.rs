@@ -30,6 +30,8 @@ fn a_directory_that_cannot_be_measured_is_refused() {
     refused(&place, &["calibrate", "--dir", "nowhere"], 2, &["--dir nowhere", "no such directory"]);
     refused(&place, &["calibrate", "--dir", "short.toml"], 2, &["short.toml", "is a file"]);
     refused(&place, &["calibrate", "--cpus", "0,9999"], 2, &["--cpus", "9999"]);
+    refused(&place, &["calibrate", "--engines", "--case", "rocks"], 2, &["--case", "rocks", "pagecache: "]);
+    refused(&place, &["calibrate", "--engines", "--dir", "nowhere"], 2, &["--dir nowhere", "no such directory"]);
     refused(&place, &["calibrate", "--dir", "/proc/self"], 1, &["/proc/self", "no file can be made"]);
     if let Ok(folder) = tempfile::tempdir_in("/dev/shm") {
         let dir = folder.path().to_str().unwrap();
@@ -64,6 +66,24 @@ fn ctrl_c_leaves_nothing_behind() {
     assert_eq!(output.status.code(), Some(130), "{rest}");
     assert!(rest.contains("interrupted"), "{rest}");
     assert!(output.stdout.is_empty(), "{}", out(&output));
+    let left: Vec<_> = fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["short.toml"]);
+}
+
+#[test]
+fn ctrl_c_between_engines_leaves_nothing_behind() {
+    let place = Place::new(1.0);
+    let arguments = ["calibrate", "--engines", "--case", "pagecache none 100"];
+    let mut child = place.command(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("1 of 1") {
+        line.clear();
+        assert!(lines.read_line(&mut line).unwrap() > 0, "it ended by itself");
+    }
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
     let left: Vec<_> = fs::read_dir(place.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["short.toml"]);
 }

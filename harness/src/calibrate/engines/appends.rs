@@ -1,0 +1,194 @@
+//! Appending and committing in a window: the workload of most cases.
+
+use super::{
+    Bench, EngineCase, Found, Pair,
+    in_process::{self, Log, Measurement, sample, timed},
+    row::Goal,
+};
+use crate::calibrate::{Case, lab::Lab};
+use broker::EngineKind;
+use log_api::{Batch, EngineConfig, Level, LogEngine};
+use log_format::Template;
+use shard_ring::{Event, spawn_local, yield_now};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+/// Length of an engine's window.
+const WINDOW: Duration = Duration::from_millis(500);
+/// A task that computes for long lets others run after this long.
+const YIELD_AFTER: Duration = Duration::from_micros(500);
+
+/// What is appended, and how it is committed.
+#[derive(Clone, Copy, Debug)]
+pub struct Appends {
+    /// Records of a batch.
+    pub records: u32,
+    /// Bytes of a record's value.
+    pub value_bytes: usize,
+    /// Level of the commits.
+    pub level: Level,
+    /// Commits in flight: so many tasks append and commit, each for itself.
+    pub inflight: usize,
+    /// Bytes that a task appends before it commits; at least a batch.
+    pub gather_bytes: u64,
+    /// Each batch is verified before it is appended, as a shard does.
+    pub verify: bool,
+}
+
+/// An encoded batch.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    bytes: Vec<u8>,
+    records: u32,
+}
+
+impl Encoded {
+    /// A batch of `records` values of `value_bytes`.
+    #[must_use]
+    pub fn new(records: u32, value_bytes: usize) -> Self {
+        let template = Template::new(records, value_bytes);
+        let mut bytes = vec![0; template.bytes()];
+        template.write(&mut bytes);
+        crate::calibrate::memory::noise(&mut bytes[template.value(0)]);
+        template.seal(&mut bytes);
+        Self { bytes, records }
+    }
+
+    /// For an engine.
+    #[must_use]
+    pub fn batch(&self) -> Batch<'_> {
+        Batch::verified(&self.bytes, self.records)
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Appends {
+    /// Bytes of a batch of so many values.
+    #[must_use]
+    pub fn batch_bytes(records: u32, value_bytes: usize) -> u64 {
+        Template::new(records, value_bytes).bytes() as u64
+    }
+
+    /// One batch of the workload.
+    #[must_use]
+    pub fn encoded(&self) -> Encoded {
+        Encoded::new(self.records, self.value_bytes)
+    }
+
+    /// What the engine is configured with.
+    #[must_use]
+    pub fn configure(&self, config: EngineConfig) -> EngineConfig {
+        EngineConfig { durable: self.level == Level::Durable, ..config }
+    }
+
+    /// Appends for a window: bytes a second, counted when all are committed.
+    ///
+    /// # Errors
+    /// The engine fails.
+    pub async fn window<E: LogEngine>(&self, log: &Log<E>, encoded: &Rc<Encoded>) -> anyhow::Result<f64> {
+        let (bytes, took) = timed(self.append(log, encoded)).await;
+        Ok(bytes? as f64 / took.as_secs_f64())
+    }
+
+    async fn append<E: LogEngine>(&self, log: &Log<E>, encoded: &Rc<Encoded>) -> anyhow::Result<u64> {
+        let tasks = Rc::new(Tasks {
+            left: Cell::new(self.inflight),
+            bytes: Cell::new(0),
+            failed: RefCell::new(None),
+            ended: Event::new(),
+        });
+        let deadline = Instant::now() + WINDOW;
+        for _ in 0..self.inflight {
+            let (of, log, encoded, tasks) = (*self, log.clone(), encoded.clone(), tasks.clone());
+            spawn_local(async move {
+                match of.task(&log, &encoded, deadline).await {
+                    Ok(bytes) => tasks.bytes.set(tasks.bytes.get() + bytes),
+                    Err(error) => drop(tasks.failed.replace(Some(error))),
+                }
+                // The engine goes before the last one says so: it will be closed.
+                drop(log);
+                tasks.left.set(tasks.left.get() - 1);
+                tasks.ended.notify_all();
+            });
+        }
+        loop {
+            let ended = tasks.ended.wait();
+            if tasks.left.get() == 0 {
+                break;
+            }
+            ended.await;
+        }
+        tasks.failed.take().map_or(Ok(tasks.bytes.get()), Err)
+    }
+
+    async fn task<E: LogEngine>(&self, log: &Log<E>, encoded: &Encoded, deadline: Instant) -> anyhow::Result<u64> {
+        let (mut bytes, mut yielded) = (0, Instant::now());
+        loop {
+            let mut gathered = 0;
+            while gathered < self.gather_bytes {
+                if self.verify {
+                    log_format::verify(encoded.bytes())?;
+                }
+                log.append(encoded.batch(), self.level).await?;
+                gathered += encoded.bytes().len() as u64;
+            }
+            log.commit(self.level).await?;
+            bytes += gathered;
+            let now = Instant::now();
+            if now >= deadline {
+                return Ok(bytes);
+            }
+            if now - yielded >= YIELD_AFTER {
+                yield_now().await;
+                yielded = Instant::now();
+            }
+        }
+    }
+}
+
+/// The tasks of a window.
+struct Tasks {
+    left: Cell<usize>,
+    bytes: Cell<u64>,
+    failed: RefCell<Option<anyhow::Error>>,
+    ended: Event,
+}
+
+/// Appends beside a ceiling.
+struct Against {
+    appends: Appends,
+    ceiling: Case,
+}
+
+impl Measurement for Against {
+    async fn pair<E: LogEngine>(&mut self, log: &Log<E>, lab: &mut Lab) -> anyhow::Result<Pair> {
+        let encoded = Rc::new(self.appends.encoded());
+        let before = sample(lab, self.ceiling)?;
+        let figure = self.appends.window(log, &encoded).await?;
+        let after = sample(lab, self.ceiling)?;
+        Ok(Pair { figure, ceiling: (before + after) / 2.0 })
+    }
+}
+
+/// A case that appends, held to `ceiling`.
+pub(super) fn case(name: String, engine: EngineKind, appends: Appends, ceiling: Case, least: f64) -> EngineCase {
+    EngineCase {
+        name,
+        engine,
+        unit: "B/s",
+        ceiling: ceiling.to_string(),
+        goal: Goal::AtLeast(least),
+        long: false,
+        measure: Box::new(move |bench: &mut Bench<'_>| -> anyhow::Result<Found> {
+            in_process::run(bench, engine, |config| appends.configure(config), Against { appends, ceiling })
+        }),
+    }
+}

@@ -1,0 +1,96 @@
+//! Without flushes for longer than memory lasts, beside fio by the same mechanism over the same time. Minutes.
+
+use super::{
+    Bench, EngineCase, Found, Pair,
+    appends::Encoded,
+    in_process::{self, LOG, Log, Measurement, timed},
+    row::Goal,
+};
+use crate::calibrate::{fio, lab::Lab, place::Place};
+use broker::EngineKind;
+use log_api::{EngineConfig, Level, LogEngine};
+use shard_ring::yield_now;
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+/// Length of an engine's window, and of fio's: several times what the kernel lets be dirty takes to write.
+const WINDOW: Duration = Duration::from_secs(20);
+/// Bytes of a batch, and of fio's block.
+const BATCH_BYTES: usize = 256 << 10;
+/// Bytes of fio's file, and about those that a log keeps: what is given up while it is dirty is never written.
+const SPAN_BYTES: u64 = 8 << 30;
+/// Bytes of a segment, [`EngineConfig::new`]'s.
+const SEGMENT_BYTES: u64 = 128 << 20;
+
+pub(super) fn cases() -> Vec<EngineCase> {
+    EngineKind::DISK.map(case).into()
+}
+
+fn case(engine: EngineKind) -> EngineCase {
+    let mechanism = match engine {
+        EngineKind::Mmap => fio::Sustained::Mmap,
+        EngineKind::Direct => fio::Sustained::Direct,
+        _ => fio::Sustained::Buffered,
+    };
+    EngineCase {
+        name: "none, longer than memory lasts".to_owned(),
+        engine,
+        unit: "B/s",
+        ceiling: format!("fio, {}", mechanism.words()),
+        goal: Goal::AtLeast(0.9),
+        long: true,
+        measure: Box::new(move |bench: &mut Bench<'_>| -> anyhow::Result<Found> {
+            fio::version()?;
+            Place::new(bench.place.dir(), 2 * SPAN_BYTES)?;
+            let file = bench.place.dir().join(format!(".highwater-calibrate-fio-{}", std::process::id()));
+            let configure = |config| EngineConfig { durable: false, segment_bytes: SEGMENT_BYTES, ..config };
+            in_process::run(bench, engine, configure, Sustained { mechanism, file: Named(file) })
+        }),
+    }
+}
+
+/// fio's file, removed with this value.
+struct Named(PathBuf);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        // It is not there if fio never ran.
+        std::fs::remove_file(&self.0).ok();
+    }
+}
+
+struct Sustained {
+    mechanism: fio::Sustained,
+    file: Named,
+}
+
+impl Measurement for Sustained {
+    const KEPT_SEGMENTS: usize = (SPAN_BYTES / SEGMENT_BYTES) as usize;
+
+    async fn pair<E: LogEngine>(&mut self, log: &Log<E>, _lab: &mut Lab) -> anyhow::Result<Pair> {
+        let (bytes, took) = timed(append(log)).await;
+        let figure = bytes? as f64 / took.as_secs_f64();
+        // What the engine left dirty is not fio's to write.
+        log.engine.commit(&[log.engine.group(LOG)], Level::Durable).await?;
+        let ceiling = fio::sustained(self.mechanism, &self.file.0, SPAN_BYTES, BATCH_BYTES as u64, WINDOW)?.per_s;
+        std::fs::remove_file(&self.file.0)?;
+        Ok(Pair { figure, ceiling })
+    }
+}
+
+async fn append<E: LogEngine>(log: &Log<E>) -> anyhow::Result<u64> {
+    let encoded = Encoded::new(1, BATCH_BYTES);
+    let begun = Instant::now();
+    let mut bytes = 0;
+    while begun.elapsed() < WINDOW {
+        for _ in 0..4 {
+            log.append(encoded.batch(), Level::Placed).await?;
+            bytes += encoded.bytes().len() as u64;
+        }
+        log.commit(Level::Placed).await?;
+        yield_now().await;
+    }
+    Ok(bytes)
+}
