@@ -1,6 +1,6 @@
 //! Which engine: the names, and the one `match` on them that turns a flag into a type.
 
-use crate::config::ConfigError;
+use crate::{ShardReport, config::ConfigError, node::ShardSetup};
 use log_api::{Availability, Capabilities, EngineConfig, LogEngine, OpenError};
 use log_direct::Direct;
 use log_memory::{Memory, Null};
@@ -66,6 +66,16 @@ impl EngineKind {
         self.capabilities().persistent
     }
 
+    /// Runs a shard with this engine from its opening to its stop.
+    pub(crate) async fn run(
+        self,
+        ring: &Ring,
+        config: EngineConfig,
+        setup: ShardSetup,
+    ) -> Result<ShardReport, OpenError> {
+        self.with(ring, config, setup).await?
+    }
+
     /// Makes an engine of this kind on the ring's executor and hands it to `user`.
     ///
     /// # Errors
@@ -88,6 +98,14 @@ pub trait EngineUser {
 
     /// Does it. Runs on the ring's executor.
     fn with<E: LogEngine>(self, ring: &Ring, engine: E) -> impl Future<Output = Self::Output>;
+}
+
+impl EngineUser for ShardSetup {
+    type Output = Result<ShardReport, OpenError>;
+
+    async fn with<E: LogEngine>(self, ring: &Ring, engine: E) -> Self::Output {
+        self.run(ring, engine).await
+    }
 }
 
 impl FromStr for EngineKind {

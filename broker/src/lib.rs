@@ -35,7 +35,7 @@ pub use intake::{Ack, Outcome, Producer};
 pub use {
     attest::Observed,
     config::{CommitPolicy, ConfigError, Durability},
-    engine::{EngineKind, EngineUser},
+    engine::EngineKind,
     live::{ShardState, ShardStats, StatsHandle},
     node::{Node, NodeConfig, NodeError, ShardHandle, Stop},
     report::{NodeReport, ShardReport},

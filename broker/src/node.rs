@@ -3,7 +3,7 @@
 use crate::{
     attest,
     config::{CommitPolicy, Durability},
-    engine::{EngineKind, EngineUser},
+    engine::EngineKind,
     intake::Producer,
     live::{Live, StatsHandle},
     report::{NodeReport, ShardReport},
@@ -195,11 +195,9 @@ struct Ready {
     recovered: Vec<(u32, Recovery)>,
 }
 
-impl EngineUser for ShardSetup {
-    type Output = Result<ShardReport, OpenError>;
-
+impl ShardSetup {
     /// Runs a shard on `engine` until it is ordered to stop.
-    async fn with<E: LogEngine>(self, ring: &Ring, engine: E) -> Self::Output {
+    pub(crate) async fn run<E: LogEngine>(self, ring: &Ring, engine: E) -> Result<ShardReport, OpenError> {
         let Self { config, intake_bytes, listener, ready, order } = self;
         let (bell, mut door) = shard_ring::doorbell();
         let (shard, producer, recovered) = Shard::start(ring, engine, config, intake_bytes, listener).await?;
@@ -314,7 +312,7 @@ impl Node {
             },
         };
         let kind = config.engine;
-        let thread = spawn_executor(executor, move |ring| async move { kind.with(&ring, engine_config, setup).await? });
+        let thread = spawn_executor(executor, move |ring| async move { kind.run(&ring, engine_config, setup).await });
         let thread = thread.map_err(failed("start a shard"))?;
         self.running.push(Running { thread, bell: None, dir });
         Ok((address, is_ready))
