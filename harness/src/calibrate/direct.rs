@@ -6,8 +6,9 @@ use super::{
     memory::noise,
     place::{Place, reopen_direct},
 };
+use anyhow::Context;
 use memmap2::{Advice, MmapMut};
-use std::{fs::File, io, time::Duration};
+use std::{fs::File, io, os::unix::fs::FileExt, time::Duration};
 
 /// Bytes of the file.
 pub const BYTES: u64 = 256 << 20;
@@ -32,6 +33,10 @@ impl Direct {
         // Large pages make fewer pieces of a large block; where there are none, small ones do.
         memory.advise(Advice::HugePage).ok();
         noise(&mut memory);
+        // Reads of zeros that nobody ever wrote over may never reach a device.
+        for at in (0..BYTES).step_by(memory.len()) {
+            file.write_all_at(&memory, at).context("overwrite the file that is read")?;
+        }
         Ok(Self { file, memory })
     }
 

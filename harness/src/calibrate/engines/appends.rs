@@ -30,7 +30,7 @@ pub struct Appends {
     pub value_bytes: usize,
     /// Level of the commits.
     pub level: Level,
-    /// Commits in flight: so many tasks append and commit, each for itself.
+    /// Commits in flight. Durable ones have one task more, which gathers the next group meanwhile, as a shard does.
     pub inflight: usize,
     /// Bytes that a task appends before it commits; at least a batch.
     pub gather_bytes: u64,
@@ -99,17 +99,20 @@ impl Appends {
     }
 
     async fn append<E: LogEngine>(&self, log: &Log<E>, encoded: &Rc<Encoded>) -> anyhow::Result<u64> {
+        let count = self.inflight + usize::from(self.level == Level::Durable);
         let tasks = Rc::new(Tasks {
-            left: Cell::new(self.inflight),
+            left: Cell::new(count),
+            may_commit: Cell::new(self.inflight),
+            committed: Event::new(),
             bytes: Cell::new(0),
             failed: RefCell::new(None),
             ended: Event::new(),
         });
         let deadline = Instant::now() + WINDOW;
-        for _ in 0..self.inflight {
+        for _ in 0..count {
             let (of, log, encoded, tasks) = (*self, log.clone(), encoded.clone(), tasks.clone());
             spawn_local(async move {
-                match of.task(&log, &encoded, deadline).await {
+                match of.task(&log, &encoded, &tasks, deadline).await {
                     Ok(bytes) => tasks.bytes.set(tasks.bytes.get() + bytes),
                     Err(error) => drop(tasks.failed.replace(Some(error))),
                 }
@@ -129,7 +132,13 @@ impl Appends {
         tasks.failed.take().map_or(Ok(tasks.bytes.get()), Err)
     }
 
-    async fn task<E: LogEngine>(&self, log: &Log<E>, encoded: &Encoded, deadline: Instant) -> anyhow::Result<u64> {
+    async fn task<E: LogEngine>(
+        &self,
+        log: &Log<E>,
+        encoded: &Encoded,
+        tasks: &Tasks,
+        deadline: Instant,
+    ) -> anyhow::Result<u64> {
         let (mut bytes, mut yielded) = (0, Instant::now());
         loop {
             let mut gathered = 0;
@@ -140,8 +149,16 @@ impl Appends {
                 log.append(encoded.batch(), self.level).await?;
                 gathered += encoded.bytes().len() as u64;
             }
-            log.commit(self.level).await?;
+            tasks.turn().await;
+            let committed = log.commit(self.level).await;
+            tasks.done();
+            committed?;
             bytes += gathered;
+            if self.level == Level::Durable {
+                // Who waits for its turn sends its group off before this task gathers the next.
+                yield_now().await;
+                yielded = Instant::now();
+            }
             let now = Instant::now();
             if now >= deadline {
                 return Ok(bytes);
@@ -157,9 +174,31 @@ impl Appends {
 /// The tasks of a window.
 struct Tasks {
     left: Cell<usize>,
+    /// Commits that may still begin.
+    may_commit: Cell<usize>,
+    committed: Event,
     bytes: Cell<u64>,
     failed: RefCell<Option<anyhow::Error>>,
     ended: Event,
+}
+
+impl Tasks {
+    /// Waits until a commit may begin.
+    async fn turn(&self) {
+        loop {
+            let committed = self.committed.wait();
+            if self.may_commit.get() > 0 {
+                return self.may_commit.set(self.may_commit.get() - 1);
+            }
+            committed.await;
+        }
+    }
+
+    /// A commit has ended.
+    fn done(&self) {
+        self.may_commit.set(self.may_commit.get() + 1);
+        self.committed.notify_all();
+    }
 }
 
 /// Appends beside a ceiling.

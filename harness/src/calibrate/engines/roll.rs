@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 /// Bytes of a segment: at a few hundred MB/s it lasts several times [`NEAR`].
 const SEGMENT_BYTES: u64 = 16 << 20;
-/// Rolls of a window; five windows make 65.
-const ROLLS: u64 = 13;
+/// Rolls of a window: enough appends near them for a p99 where each takes half a millisecond.
+const ROLLS: u64 = 24;
 /// Bytes of a batch.
 const BATCH_BYTES: usize = 32 << 10;
 /// An append is near a roll when it begins or ends within this of it.
