@@ -2,22 +2,26 @@
 //! heartbeat looks.
 #![cfg(not(loom))]
 
+use rustix::thread::{Pid, gettid};
 use shard_ring::{Ring, block_on};
 use std::{
-    future::poll_fn,
+    fs,
+    future::{pending, poll_fn},
     os::unix::net::UnixStream,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
     task::{Poll, Waker},
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-/// Leaves the executor alone for `duration`: woken from another thread, not by a timer or a descriptor of its own.
-async fn idle(duration: Duration) {
+/// Leaves the executor alone until `over`: woken from another thread, not by a timer or a descriptor of its own.
+async fn idle(mut over: impl FnMut() -> bool + Send + 'static) {
     let woken = Arc::new(Mutex::new((false, None::<Waker>)));
     let other = woken.clone();
     let thread = thread::spawn(move || {
-        thread::sleep(duration);
+        while !over() {
+            thread::yield_now();
+        }
         let mut woken = other.lock().expect("nobody panics with it");
         woken.0 = true;
         if let Some(waker) = woken.1.take() {
@@ -30,7 +34,34 @@ async fn idle(duration: Duration) {
         if woken.0 { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
-    thread.join().expect("it only sleeps");
+    thread.join().expect("it only looks");
+}
+
+/// Says when a thread of this process has gone to sleep so many times more.
+fn sleeps_more(thread: Pid, times: u64) -> impl FnMut() -> bool + Send {
+    let path = format!("/proc/self/task/{}/status", thread.as_raw_nonzero());
+    let sleeps = move || {
+        let status = fs::read_to_string(&path).expect("a thread of this process");
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line.and_then(|count| count.trim().parse::<u64>().ok()).expect("a count")
+    };
+    let before = sleeps();
+    move || sleeps() >= before + times
+}
+
+/// A shard with an idle connection, which its heartbeat wakes from time to time: a clock that this test need not wind.
+fn beating_shard() -> Pid {
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        block_on(Default::default(), |ring| async move {
+            let (_peer, socket) = UnixStream::pair().expect("a pair of sockets");
+            let socket = ring.adopt_socket(socket).expect("a socket of the ring");
+            let _arrivals = ring.receive(&socket);
+            tell.send(gettid()).expect("somebody waits for it");
+            pending::<()>().await;
+        })
+    });
+    told.recv().expect("the shard starts")
 }
 
 fn counts(ring: &Ring) -> (u64, u64, u64) {
@@ -41,9 +72,10 @@ fn counts(ring: &Ring) -> (u64, u64, u64) {
 fn nothing_in_flight_costs_nothing() {
     block_on(Default::default(), |ring| async move {
         ring.nop().await.unwrap();
-        idle(Duration::from_millis(100)).await; // the heartbeat comes to rest
+        let clock = beating_shard();
+        idle(sleeps_more(clock, 10)).await; // the heartbeat comes to rest
         let before = counts(&ring);
-        idle(Duration::from_millis(300)).await;
+        idle(sleeps_more(clock, 5)).await;
         assert_eq!(counts(&ring), before, "enters, heartbeats, system calls");
         ring.nop().await.unwrap(); // and it goes on
     })
@@ -56,9 +88,9 @@ fn an_idle_connection_costs_no_more_than_the_heartbeat() {
         let (_peer, socket) = UnixStream::pair().unwrap();
         let socket = ring.adopt_socket(socket).unwrap();
         let _arrivals = ring.receive(&socket);
-        idle(Duration::from_millis(50)).await;
+        idle(sleeps_more(gettid(), 5)).await;
         let (before, started) = (counts(&ring), Instant::now());
-        idle(Duration::from_millis(300)).await;
+        idle(sleeps_more(gettid(), 5)).await;
         let (after, beats_max) = (counts(&ring), started.elapsed().as_millis() as u64 / 10 + 2);
         let beats = after.1 - before.1;
         assert!(after.0 - before.0 <= 2 * beats + 2, "{} enters, at most two a heartbeat", after.0 - before.0);
