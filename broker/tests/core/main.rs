@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a step that fails is the test failing")]
 
 mod back_pressure;
+mod cold;
 mod consumers;
 mod disk_engines;
 mod gate;
