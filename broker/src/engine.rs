@@ -48,15 +48,20 @@ impl EngineKind {
         }
     }
 
-    /// Whether the engine can run on this machine with its logs in `dir`, which must exist for a disk engine.
+    /// Whether the engine can run on this machine with its logs in `dir`, which must exist for a disk engine: what it needs itself, then
+    /// what the shard needs that it runs on.
     #[must_use]
     pub fn availability(self, dir: &Path) -> Availability {
-        match self {
+        let own = match self {
             Self::Mmap => Mmap::availability(dir),
             Self::Direct => Direct::availability(dir),
             Self::PageCache => PageCache::availability(dir),
             Self::Memory => Memory::availability(dir),
             Self::Null => Null::availability(dir),
+        };
+        match (own, shard_ring::attempt()) {
+            (Availability::Available, Err(error)) => Availability::Unavailable(error.to_string()),
+            (own, _) => own,
         }
     }
 

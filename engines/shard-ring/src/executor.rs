@@ -94,7 +94,7 @@ where
             .preempt_timer(PREEMPT_TIMER);
         let executor = match builder.make() {
             Ok(executor) => executor,
-            Err(error) => return fail(&started, io::Error::other(error.to_string())),
+            Err(error) => return fail(&started, in_words(io::Error::other(error.to_string()))),
         };
         executor.run(async move {
             match Ring::start(&config.ring) {
@@ -109,12 +109,35 @@ where
                     ring.shut_down(tasks).await;
                     result
                 }
-                Err(error) => fail(&started, error),
+                Err(error) => fail(&started, in_words(error)),
             }
         })
     })?;
     start.recv().unwrap_or_else(|_| Err(io::Error::other("the executor's thread ended before it began")))?;
     Ok(ExecutorHandle { thread })
+}
+
+/// Whether an executor and its ring can be made here and now, found out by making them.
+///
+/// # Errors
+/// As [`spawn_executor`].
+pub fn attempt() -> io::Result<()> {
+    block_on(ExecutorConfig::default(), |_| future::ready(()))
+}
+
+/// A ring takes locked memory of an ordinary user, and glommio asks for 512 KiB before it tries: both refusals say what to change.
+fn in_words(error: io::Error) -> io::Error {
+    let text = error.to_string();
+    let out_of_memory = io::Error::from_raw_os_error(libc::ENOMEM).to_string();
+    if !text.contains("MemLockLimit") && !text.contains(&out_of_memory) {
+        return error;
+    }
+    let limit = match rustix::process::getrlimit(rustix::process::Resource::Memlock).current {
+        Some(bytes) => format!("locked memory (memlock) is limited to {} KiB, ", bytes >> 10),
+        None => String::new(),
+    };
+    let what = format!("{limit}too little for a shard's rings: raise RLIMIT_MEMLOCK (ulimit -l) to 8 MiB");
+    io::Error::new(io::ErrorKind::OutOfMemory, what)
 }
 
 fn fail<T>(started: &mpsc::SyncSender<io::Result<()>>, error: io::Error) -> Result<T, Payload> {

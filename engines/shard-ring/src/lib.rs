@@ -64,7 +64,7 @@ pub use {
     counters::{Count, RingCounters},
     doorbell::{Bell, Doorbell, doorbell},
     event::{Event, Wait},
-    executor::{ExecutorConfig, ExecutorHandle, block_on, sleep, spawn_executor, spawn_local, yield_now},
+    executor::{ExecutorConfig, ExecutorHandle, attempt, block_on, sleep, spawn_executor, spawn_local, yield_now},
     file::{RingFile, Sync},
     helper::Helper,
     op::{Op, Outcome},
