@@ -7,9 +7,10 @@
 use crate::{
     send::OnRing,
     shard::{Core, Partition, Phase, Position},
+    stages::timed,
 };
 use futures_lite::future::or;
-use log_api::{LogEngine, Offset, Read, ReadError, ReadKind};
+use log_api::{LogEngine, Offset, Read, ReadError, ReadKind, Stage};
 use shard_ring::{Receive, RingSocket, yield_now};
 use std::{cell::Cell, net::TcpListener, os::fd::OwnedFd, rc::Rc};
 
@@ -185,7 +186,7 @@ impl<E: LogEngine> Core<E> {
             }
             let read = Read { from, until, bytes_max: self.config.read_bytes_max, kind: request.kind };
             let busy = Busy::begin(&self.consumers.busy);
-            match self.engine.read(partition.log, read).await {
+            match timed(self.stages(), Stage::Read, self.engine.read(partition.log, read)).await {
                 Ok(chunk) if chunk.pieces.is_empty() => {
                     // `from` lies within a batch that reaches beyond the commit point.
                     drop(busy);
@@ -197,7 +198,8 @@ impl<E: LogEngine> Core<E> {
                 Ok(chunk) => {
                     let (next, bytes) = (chunk.next, chunk.bytes);
                     assert!(next > from && next <= until, "a read of {from}..{until} gave up to {next}");
-                    if self.sends.send(&self.ring, socket, chunk, &mut on_ring).await.is_err() {
+                    let send = self.sends.send(&self.ring, socket, chunk, &mut on_ring);
+                    if timed(self.stages(), Stage::Send, send).await.is_err() {
                         return;
                     }
                     self.live.sent_bytes.add(bytes);

@@ -29,6 +29,8 @@ mod report;
 pub mod send;
 #[cfg(not(loom))]
 pub mod shard;
+#[cfg(not(loom))]
+mod stages;
 
 pub use intake::{Ack, Outcome, Producer};
 #[cfg(not(loom))]

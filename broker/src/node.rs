@@ -66,6 +66,8 @@ pub struct NodeConfig {
     pub consumers_max: u32,
     /// Bytes of one read for a consumer, 4 KiB to 1 MiB.
     pub read_bytes_max: u64,
+    /// Measure what each stage of an append and of a read costs, on the shards; see [`log_api::Stages`].
+    pub stages: bool,
 }
 
 impl NodeConfig {
@@ -92,6 +94,7 @@ impl NodeConfig {
             intake_poll: Duration::ZERO,
             consumers_max: 64,
             read_bytes_max: 1 << 20,
+            stages: false,
         }
     }
 }
@@ -489,6 +492,7 @@ impl NodeConfig {
             intake_poll: self.intake_poll,
             consumers_max: self.consumers_max,
             read_bytes_max: self.read_bytes_max,
+            stages: self.stages,
             ..ShardConfig::new(partitions)
         }
     }

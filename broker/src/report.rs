@@ -64,6 +64,8 @@ pub struct ShardReport {
     pub rescues: u64,
     /// System calls made on the shard by the ring and the engine.
     pub system_calls: u64,
+    /// Nanoseconds that each stage took on the shard's thread, in the order of [`log_api::Stage::ALL`]; empty if they were not measured.
+    pub stages: Vec<(&'static str, u64)>,
     /// The first failure, in words.
     pub failure: Option<String>,
     /// What the system shows of the shard's files.

@@ -2,9 +2,9 @@
 //! committers as commits may run at once, and a committer takes whatever was appended since the last one took.
 
 use super::{Core, Phase};
-use crate::{CommitPolicy, Durability, ShardState};
+use crate::{CommitPolicy, Durability, ShardState, stages::timed};
 use futures_lite::future::or;
-use log_api::{CommitError, FlushGroup, Level, LogEngine};
+use log_api::{CommitError, FlushGroup, Level, LogEngine, Stage};
 use shard_ring::{Event, sleep, yield_now};
 use std::{
     cell::{Cell, RefCell},
@@ -178,7 +178,9 @@ impl<E: LogEngine> Core<E> {
     /// One commit, tried again while the disk is full.
     async fn commit(&self, group: &Group) {
         loop {
-            match self.engine.commit(&[group.id], self.level()).await {
+            let groups = [group.id];
+            let commit = self.engine.commit(&groups, self.level());
+            match timed(self.stages(), Stage::Commit, commit).await {
                 Ok(()) => {
                     self.live.commits.add(1);
                     self.has_room();
@@ -210,7 +212,7 @@ impl<E: LogEngine> Core<E> {
                 self.poison(group);
             }
         } else {
-            taken.drain(..).for_each(|member| self.settle(member));
+            self.stages().time(Stage::Acknowledge, || taken.drain(..).for_each(|member| self.settle(member)));
         }
         group.ended.notify_all();
         self.ended.notify_all();

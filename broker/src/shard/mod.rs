@@ -24,7 +24,7 @@ use crate::{
 };
 use commit::Group;
 use futures_lite::future::or;
-use log_api::{LogEngine, LogId, OpenError, Recovery, SendPath};
+use log_api::{LogEngine, LogId, OpenError, Recovery, SendPath, Stage, Stages};
 use partition::Taken;
 use retention::Kept;
 use rustix::time::{ClockId, clock_gettime};
@@ -64,6 +64,8 @@ pub struct ShardConfig {
     pub consumers_max: u32,
     /// Bytes of one read for a consumer.
     pub read_bytes_max: u64,
+    /// Measure what each stage costs.
+    pub stages: bool,
 }
 
 impl ShardConfig {
@@ -80,6 +82,7 @@ impl ShardConfig {
             intake_poll: Duration::ZERO,
             consumers_max: 64,
             read_bytes_max: 1 << 20,
+            stages: false,
         }
     }
 }
@@ -148,6 +151,12 @@ pub(crate) fn now_ns() -> u64 {
 }
 
 impl<E: LogEngine> Core<E> {
+    /// What the shard's stages cost; the engine keeps its own in the same place.
+    #[inline]
+    pub(crate) fn stages(&self) -> &Stages {
+        &self.engine.counters().stages
+    }
+
     /// Index of a partition that lives here.
     #[inline]
     pub(crate) fn index(&self, partition: u32) -> Option<usize> {
@@ -303,6 +312,10 @@ impl<E: LogEngine> Shard<E> {
             partitions.push(Partition::new(number, log, group, end));
             recovered.push((number, recovery));
         }
+        if config.stages {
+            engine.counters().stages.switch_on();
+            ring.time_enters();
+        }
         let bell = intake.bell();
         let core = Rc::new(Core {
             ring: ring.clone(),
@@ -403,6 +416,14 @@ impl<E: LogEngine> Shard<E> {
 }
 
 impl<E: LogEngine> Core<E> {
+    /// Nanoseconds of each stage by name, if they were measured.
+    fn stage_costs(&self) -> Vec<(&'static str, u64)> {
+        let stages = self.stages();
+        stages.add(Stage::Enter, self.ring.counters().enter_ns.get());
+        let spent = stages.spent().into_iter().flatten();
+        Stage::ALL.into_iter().map(Stage::name).zip(spent).collect()
+    }
+
     fn report(&self) -> ShardReport {
         let (counts, ring, engine) = (&self.counts, self.ring.counters(), self.engine.counters().snapshot());
         ShardReport {
@@ -435,6 +456,7 @@ impl<E: LogEngine> Core<E> {
             trims: counts.trims.get(),
             rescues: ring.rescues.get(),
             system_calls: ring.system_calls.get() + engine.system_calls,
+            stages: self.stage_costs(),
             failure: self.failure.borrow().clone(),
             observed: Default::default(),
             attestation: Vec::new(),

@@ -7,7 +7,7 @@ use crate::{
     intake::{Frame, Intake},
 };
 use futures_lite::future::or;
-use log_api::{AppendError, Batch, LogEngine};
+use log_api::{AppendError, Batch, LogEngine, Stage};
 use shard_ring::yield_now;
 use std::{rc::Rc, time::Instant};
 
@@ -169,10 +169,14 @@ impl<E: LogEngine> Core<E> {
         // Everything before `done` has been appended or refused; `run` holds what lies between it and the iterator.
         let mut done = frames.position();
         let (mut count, mut bytes) = (0, 0);
+        let stages = self.stages();
         loop {
             let at = frames.position();
             let next = if count < TURN_FRAMES_MAX && bytes < TURN_BYTES_MAX { frames.next() } else { None };
-            let checked = next.map(|frame| (frame, self.check(&frame, at < *verified)));
+            let checked = next.map(|frame| {
+                let checked = stages.time(Stage::Verify, || self.check(&frame, at < *verified));
+                (frame, checked)
+            });
             *verified = (*verified).max(frames.position());
             let goes_on = matches!(checked, Some((frame, Some((partition, _))))
                 if run.takes(partition, frame.bytes.len(), batches_max));
@@ -229,7 +233,8 @@ impl<E: LogEngine> Core<E> {
             return Err(Turn::Commit { group: partition.group });
         }
         let taken = run.taken;
-        match self.engine.append(partition.log, &run.batches[..run.len]) {
+        let batches = &run.batches[..run.len];
+        match self.stages().time(Stage::Append, || self.engine.append(partition.log, batches)) {
             Ok(appended) => {
                 assert_eq!(appended.base, partition.end.get(), "{} skipped or repeated an offset", partition.log);
                 assert_eq!(appended.end, appended.base.plus(taken.messages), "{} miscounted", partition.log);

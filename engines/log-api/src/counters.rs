@@ -1,12 +1,17 @@
 //! Counts that every engine keeps. Plain cells: an engine never leaves its shard.
 
+use crate::Stages;
 use std::cell::Cell;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident,)+) => {
         /// Counts since the engine was made. They only grow.
         #[derive(Debug, Default)]
-        pub struct Counters { $($(#[$doc])* pub $name: Cell<u64>,)+ }
+        pub struct Counters {
+            $($(#[$doc])* pub $name: Cell<u64>,)+
+            /// What the stages of the shard cost: the engine's own, and those of whoever drives it.
+            pub stages: Stages,
+        }
 
         /// The values of [`Counters`] at one moment.
         #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

@@ -18,6 +18,7 @@ use std::{
     os::fd::OwnedFd,
     rc::Rc,
     sync::Arc,
+    time::Instant,
 };
 
 /// `user_data` of a cancellation: its own completion means nothing, that of the operation cancelled does.
@@ -57,6 +58,8 @@ pub(crate) struct Core {
     pub(crate) listening: Cell<usize>,
     /// Notified when the signal came, whoever rang it.
     pub(crate) signalled: Event,
+    /// The clock is read around each enter.
+    pub(crate) times_enters: Cell<bool>,
     pub(crate) counters: RingCounters,
 }
 
@@ -92,6 +95,7 @@ impl Core {
             signal: Arc::new(signal),
             listening: Cell::new(0),
             signalled: Event::new(),
+            times_enters: Cell::new(false),
             counters: RingCounters::default(),
         };
         // io_uring_setup, eventfd, and five registrations.
@@ -184,10 +188,14 @@ impl Core {
                 self.counters.overflows.add(1);
             }
             self.count(&self.counters.enters);
+            let start = self.times_enters.get().then(Instant::now);
             // What is left are errors of this code (a closed or foreign ring, a bad flag), never of the load.
             match kernel.enter().expect("io_uring_enter on the shard's own ring") {
                 Entered::Submitted(entries) => self.counters.entries.add(entries as u64),
                 Entered::Again | Entered::Busy => self.counters.enter_retries.add(1),
+            }
+            if let Some(start) = start {
+                self.counters.enter_ns.add(start.elapsed().as_nanos() as u64);
             }
             kernel.reap(&mut completions);
         }

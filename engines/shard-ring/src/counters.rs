@@ -22,6 +22,8 @@ counters! {
     entries,
     /// Calls of `io_uring_enter`.
     enters,
+    /// Nanoseconds in those calls, while [`Ring::time_enters`](crate::Ring::time_enters) says so.
+    enter_ns,
     /// Completions taken from the ring.
     completions,
     /// Reads of the ring's eventfd.

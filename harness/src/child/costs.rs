@@ -5,9 +5,9 @@ use crate::cost::{
     kernel,
     threads::{Threads, UsedByRole},
 };
-use crate::summary::{Attestation, Costs};
+use crate::summary::{Attestation, Costs, StageCost};
 use broker::{EngineKind, NodeReport, ShardReport};
-use log_api::{CounterSnapshot, SendPath};
+use log_api::{CounterSnapshot, SendPath, Stage};
 use std::{
     path::Path,
     time::{Duration, Instant},
@@ -130,7 +130,26 @@ pub fn costs(engine: EngineKind, send: Option<SendPath>, tails: u32, report: &No
         copies_kernel_per_byte: Some(f64::from(engine.capabilities().kernel_copies_in) + copies_out),
         flushes: counts.engine.flushes,
         messages_per_flush: (counts.engine.flushes > 0).then(|| counts.messages as f64 / counts.engine.flushes as f64),
+        stages: stages(report, spent.used.shards.cpu_ns, counts.messages),
     }
+}
+
+/// What each stage cost a message, and what is left of the shards' time.
+fn stages(report: &NodeReport, shard_ns: u64, messages: u64) -> Vec<StageCost> {
+    if messages == 0 || report.shards.iter().all(|shard| shard.stages.is_empty()) {
+        return Vec::new();
+    }
+    let spent = |stage: Stage| -> u64 {
+        let own = report.shards.iter().flat_map(|shard| &shard.stages);
+        own.filter(|(name, _)| *name == stage.name()).map(|(_, ns)| ns).sum()
+    };
+    let cost = |stage: String, ns: u64| StageCost { stage, ns_per_message: ns as f64 / messages as f64 };
+    let whole: u64 = Stage::ALL.into_iter().map(spent).sum();
+    Stage::ALL
+        .into_iter()
+        .map(|stage| cost(stage.name().to_owned(), spent(stage)))
+        .chain([cost("other".to_owned(), shard_ns.saturating_sub(whole))])
+        .collect()
 }
 
 /// What proves the engine and the send path that were really used.

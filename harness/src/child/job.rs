@@ -53,6 +53,8 @@ pub struct Job {
     pub wall: Option<f64>,
     /// How long a backlog may drain, milliseconds.
     pub drain_ms: u64,
+    /// Measure what each stage costs; never in a probe.
+    pub stages: bool,
     /// The data are kept afterwards: close the logs cleanly.
     pub keep: bool,
 }
@@ -192,6 +194,7 @@ impl Job {
             retention_bytes: Some(self.sizes.retention_bytes / u64::from(partitions)),
             intake_bytes: usize::try_from(self.sizes.intake_bytes).context("intake_bytes")?,
             // A catch-up consumer connects again before its old connection is seen to be gone.
+            stages: self.stages && self.task == Task::Play,
             consumers_max: (resolved.consumers.tail * partitions).div_ceil(self.shards) + 2 * readers + 1,
             ..NodeConfig::new(engine, self.data_dir.clone())
         })

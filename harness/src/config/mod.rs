@@ -77,6 +77,8 @@ pub struct RunConfig {
     pub out: Option<PathBuf>,
     /// Sizes.
     pub sizes: AskedSizes,
+    /// Measure what each stage costs.
+    pub stages: bool,
     /// `summary.json` instead of the table.
     pub json: bool,
     /// Only the plan.
@@ -283,6 +285,7 @@ impl RunConfig {
             dir: line.dir.clone().or_else(|| file.dir.clone()),
             out: line.out.clone().or_else(|| file.out.clone()),
             sizes,
+            stages: line.stages || file.stages,
             json: line.json || file.json,
             dry_run: line.dry_run || file.dry_run,
             strict: line.strict || file.strict,

@@ -13,10 +13,10 @@ const RIGHT: f64 = 466.0;
 const ROW: f64 = 22.0;
 
 /// One bar: its label, its colour class, its parts (name, value), and whether it follows a gap.
-struct Bar {
+struct Bar<'a> {
     label: String,
     class: &'static str,
-    parts: Vec<(&'static str, f64)>,
+    parts: Vec<(&'a str, f64)>,
     first: bool,
     text: String,
     /// Shade of the first part: 0 is full, 2 the lightest.
@@ -24,8 +24,8 @@ struct Bar {
 }
 
 /// A horizontal bar chart; `reference` is a value to draw a line at, with its name.
-fn bars(title: &str, bars: &[Bar], number: fn(f64) -> String, reference: Option<(f64, &str)>) -> String {
-    let total = |bar: &Bar| bar.parts.iter().map(|(_, value)| value).sum::<f64>();
+fn bars(title: &str, bars: &[Bar<'_>], number: fn(f64) -> String, reference: Option<(f64, &str)>) -> String {
+    let total = |bar: &Bar<'_>| bar.parts.iter().map(|(_, value)| value).sum::<f64>();
     let highest = bars.iter().map(total).chain(reference.map(|(value, _)| value)).fold(1e-9, f64::max);
     let x = Scale::linear((0.0, highest), (LEFT, RIGHT));
     let gaps = bars.iter().skip(1).filter(|bar| bar.first).count() as f64;
@@ -88,6 +88,7 @@ pub(super) fn pictures(summary: &Summary) -> String {
     }
     html.push_str(&cpu(summary));
     html.push_str(&bytes(summary));
+    html.push_str(&stages(summary));
     html.push_str("</div>\n");
     html
 }
@@ -116,7 +117,7 @@ fn walls(summary: &Summary) -> String {
 }
 
 fn cpu(summary: &Summary) -> String {
-    let rows: Vec<Bar> = measured(summary)
+    let rows: Vec<Bar<'_>> = measured(summary)
         .filter_map(|(name, costs)| {
             Some(Bar {
                 label: escape(name),
@@ -160,6 +161,25 @@ fn bytes(summary: &Summary) -> String {
     bars("The way of the bytes: payload → written → device", &rows, bytes_tick, None)
 }
 
+/// Where the shards' time goes, a bar an engine; nothing unless the run measured it.
+fn stages(summary: &Summary) -> String {
+    let rows: Vec<Bar<'_>> = measured(summary)
+        .filter(|(_, costs)| !costs.stages.is_empty())
+        .map(|(name, costs)| Bar {
+            label: escape(name),
+            class: class(name),
+            parts: costs.stages.iter().map(|cost| (cost.stage.as_str(), cost.ns_per_message)).collect(),
+            first: true,
+            text: format!("{} ns", format::count(costs.stages.iter().map(|cost| cost.ns_per_message).sum())),
+            shade: 0,
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    bars("Where the shards' time goes, ns a message (the table below names the parts)", &rows, count_tick, None)
+}
+
 /// Every count, one column an engine.
 pub(super) fn counts(summary: &Summary) -> String {
     let mut head = vec![String::new()];
@@ -184,7 +204,7 @@ pub(super) fn counts(summary: &Summary) -> String {
         ("flushes", |c| Some(format::grouped(c.flushes))),
         ("messages a flush", |c| c.messages_per_flush.map(format::ratio)),
     ];
-    let lines: Vec<Vec<String>> = rows
+    let mut lines: Vec<Vec<String>> = rows
         .iter()
         .map(|(name, read)| {
             let mut line = vec![(*name).to_owned()];
@@ -192,5 +212,12 @@ pub(super) fn counts(summary: &Summary) -> String {
             line
         })
         .collect();
+    let names = measured(summary).map(|(_, costs)| &costs.stages).max_by_key(|stages| stages.len());
+    for cost in names.into_iter().flatten() {
+        let of = |costs: &Costs| costs.stages.iter().find(|own| own.stage == cost.stage).map(|own| own.ns_per_message);
+        let mut line = vec![format!("ns a message: {}", escape(&cost.stage))];
+        line.extend(measured(summary).map(|(_, costs)| of(costs).map_or("absent".to_owned(), format::ratio)));
+        lines.push(line);
+    }
     table("numbers", &head, &lines)
 }

@@ -71,6 +71,7 @@ impl Schedule<'_> {
             order: 0,
             wall: wall.map(|wall| wall.messages_per_s),
             drain_ms: DRAIN_MS,
+            stages: config.stages,
             keep: false,
         }
     }

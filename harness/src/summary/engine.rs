@@ -295,7 +295,7 @@ impl Series {
 }
 
 /// What the run cost, from the first to the last acknowledgement, drain included. GB are 10^9 bytes of payload.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Costs {
     /// Payload bytes acknowledged: whole record batches.
     pub payload_bytes: u64,
@@ -327,6 +327,18 @@ pub struct Costs {
     pub flushes: u64,
     /// Messages a flush; `None` without flushes.
     pub messages_per_flush: Option<f64>,
+    /// What the stages of a message's way cost on the shards, in order; empty if they were not measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<StageCost>,
+}
+
+/// What one stage cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StageCost {
+    /// Its name; see `log_api::Stage`. `other` is what the shards' threads did beside all stages.
+    pub stage: String,
+    /// Nanoseconds for each message acknowledged.
+    pub ns_per_message: f64,
 }
 
 impl Costs {

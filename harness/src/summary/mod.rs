@@ -17,7 +17,7 @@ mod machine;
 pub use ceiling::{CeilingShare, PlateauUse};
 pub use engine::{
     Attestation, Backlog, Content, Costs, Dry, EngineResult, GeneratorLoad, LatencySet, Measurement, ObjectiveMet,
-    P9999_SAMPLES_MIN, PhaseResult, SAMPLES_BEYOND_MIN, Series, Status, Throughput, WINDOW_INTERVALS_MAX,
+    P9999_SAMPLES_MIN, PhaseResult, SAMPLES_BEYOND_MIN, Series, StageCost, Status, Throughput, WINDOW_INTERVALS_MAX,
     percentile_windows,
 };
 pub use files::{

@@ -225,6 +225,7 @@ fn engine(made: &Made, order: u32, offered_per_s: &[f64]) -> EngineResult {
         copies_kernel_per_byte: Some(made.kernel_copies),
         flushes: 18_233,
         messages_per_flush: Some(messages as f64 / 18_233.0),
+        stages: Vec::new(),
     };
     let measurement = Measurement {
         total: phase("all", 0, series.len(), &series, made),
