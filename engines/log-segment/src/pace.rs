@@ -1,7 +1,7 @@
 //! Write-back at a steady pace, and a bound on what is dirty.
 //!
 //! Above a share of memory the kernel puts a writer to sleep inside its write or its page fault (`balance_dirty_pages`), which here would be
-//! the whole shard. So write-back is started through the ring, a few MiB at a time, once a quarter of a budget is dirty; and when all of it
+//! the whole shard. So write-back is started through the ring, a few MiB at a time, once half of a budget is dirty; and when all of it
 //! is, the appends wait instead. A burst that is shorter leaves the device to others.
 
 use log_api::{LogId, Offset};
@@ -157,7 +157,7 @@ impl Pace {
     fn write_back(&self, ring: &Ring, range: Pending, failed: impl FnOnce(io::Error) + 'static) {
         let mut due = self.due.borrow_mut();
         due.push_back((range, Box::new(failed)));
-        while self.dirty.get() - self.cleaning.get() > self.budget / 4 {
+        while self.dirty.get() - self.cleaning.get() > self.budget / 2 {
             let Some((range, failed)) = due.pop_front() else { break };
             self.pressed.notify_all();
             self.start(ring, range, failed);
