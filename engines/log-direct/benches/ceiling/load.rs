@@ -60,17 +60,22 @@ impl<E: LogEngine> Load<E> {
         }
     }
 
-    /// Commits what was appended since the last commit; waits while as many as may are in flight.
+    /// Waits until one commit more may be in flight.
+    pub(crate) async fn may_commit(&mut self) {
+        while self.flying.len() >= self.depth {
+            self.land().await;
+        }
+    }
+
+    /// Commits what was appended since the last commit, when one more may be in flight.
     pub(crate) async fn commit(&mut self) {
+        self.may_commit().await;
         let (engine, level, groups) = (self.engine.clone(), self.level, [self.engine.group(LOG)]);
         let mut commit: Commit = Box::pin(async move { engine.commit(&groups, level).await });
         // The first poll submits.
         match poll_once(&mut commit).await {
             Some(ended) => ended.expect("a commit"),
             None => self.flying.push_back(commit),
-        }
-        while self.flying.len() >= self.depth {
-            self.land().await;
         }
     }
 
@@ -88,7 +93,8 @@ impl<E: LogEngine> Load<E> {
         }
     }
 
-    /// Batches one by one, each committed when `gathered` bytes are there, for about `time`. Returns bytes a second, all of them
+    /// Batches one by one, each committed when `gathered` bytes are there, for about `time`; the next is appended while others are in flight,
+    /// as with group commit. Returns bytes a second, all of them
     /// acknowledged.
     pub(crate) async fn pour(&mut self, batch: &[u8], gathered: usize, time: Duration) -> f64 {
         let (started, mut appended, mut staged) = (Instant::now(), 0_u64, 0);

@@ -124,6 +124,7 @@ fn producers(count: usize, depth: usize) {
             let (started, mut acknowledged) = (Instant::now(), 0);
             let share = count.div_ceil(depth);
             while started.elapsed() < SAMPLE {
+                load.may_commit().await;
                 for _ in 0..share {
                     load.append(&batch).await;
                 }
@@ -193,6 +194,7 @@ fn rolls(level: Level, name: &str) {
             let started = Instant::now();
             load.append(&batch).await;
             load.commit().await;
+            load.settle().await;
             acknowledged.push((Instant::now(), started.elapsed()));
             let now = load.engine.counters().rolls.get();
             if now > known {
