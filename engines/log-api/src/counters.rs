@@ -64,6 +64,10 @@ counters! {
     rolls_waited,
     /// Bytes written to prepare segments ahead (zero-filling); not payload.
     prepared_bytes,
+    /// Segments made ready by filling a new file with zeros.
+    segments_zeroed,
+    /// Segments made ready from one that had been given up, whose bytes are overwritten as they are.
+    segments_recycled,
     /// Reads answered from memory that the engine holds: mapping, tail cache, read-ahead.
     read_hits,
     /// Reads that had to ask the device.

@@ -90,6 +90,20 @@ impl Log {
         None
     }
 
+    /// The tail page that was held for a commit that has not come.
+    fn release(&self) -> Option<InAir> {
+        let state = &mut *self.state.borrow_mut();
+        if state.poisoned.is_some() {
+            return None;
+        }
+        state.flights.release().map(|write| self.submit(state, write, 0))
+    }
+
+    fn has_due(&self) -> bool {
+        let state = self.state.borrow();
+        state.poisoned.is_none() && state.flights.has_due()
+    }
+
     /// Moves the marks, and starts what their new place allows.
     fn settle(self: &Rc<Self>) {
         let shared = &self.shared;
@@ -163,6 +177,7 @@ impl Log {
             let (start, durable) = (state.segments.start(), state.flights.durable().offset);
             (state.segments.finish(), log_api::Marks { start, durable, placed: durable, end: durable })
         };
+        self.preparer.stop().await;
         self.keeper.close(jobs, marks).await.map_err(|error| {
             let what = format!("close {}: {error}", self.config.dir.display());
             self.poison(&mut self.state.borrow_mut(), what.clone());
@@ -186,7 +201,25 @@ async fn land(log: Rc<Log>, mut air: Vec<InAir>) {
         let landed = air.swap_remove(index);
         air.extend(log.landed(landed, result));
         log.settle();
+        if air.is_empty() && log.has_due() {
+            // Those who were acknowledged just now may append and commit first, and take the page along.
+            let_others_run().await;
+            air.extend(log.release());
+        }
     }
+}
+
+/// Goes to the end of the line of the shard's tasks once.
+async fn let_others_run() {
+    let mut waited = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut waited, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Awaits the flush of a commit: all of its files, or none of it counts.

@@ -74,6 +74,12 @@ impl Cursors {
         silent.map(|index| cursors.swap_remove(index)).is_some()
     }
 
+    /// Forgets the readers of a log for whom something before its new start is on its way: it is no longer theirs, and would keep the segment.
+    pub(crate) fn forget_before(&self, log: LogId, start: Offset) {
+        let reads_before = |cursor: &Cursor| cursor.ahead.iter().any(|pending| pending.stretch().start.offset < start);
+        self.cursors.borrow_mut().retain(|cursor| cursor.log != log || !reads_before(cursor));
+    }
+
     /// Forgets all readers.
     pub(crate) fn clear(&self) {
         self.cursors.borrow_mut().clear();
@@ -109,7 +115,8 @@ impl Cursor {
                 }
             }
             let Some(segment) = state.segments.get(stretch.segment) else { break };
-            self.ahead.push_back(stretch.submit(&shared.ring, &shared.memory, &segment.handle)?);
+            let Some(lease) = state.segments.lease(stretch.segment) else { break };
+            self.ahead.push_back(stretch.submit(&shared.ring, &shared.memory, &segment.handle, lease)?);
             self.planned = (stretch.segment, stretch.end);
         }
         Ok(())

@@ -3,7 +3,8 @@
 //! An append is copied once into a registered slab, where it stays: the same memory is staging, the buffer of the write, and afterwards the
 //! tail cache from which readers near the end are served. A commit submits what was appended since the last one, in whole pages, with
 //! `RWF_DSYNC` when it is to be durable; several are in flight at once, and acknowledged in order. The page in which the log ends is kept
-//! and written again with what follows. Segments are filled with zeros ahead, off the shard, so that no write ever extends a file. Reads of
+//! and written again with what follows. Segments are recycled, or filled with zeros ahead, off the shard, so that no
+//! write ever extends a file. Reads of
 //! what the tail cache has forgotten go to the device, ahead of who reads in order, and are verified when they come.
 //!
 //! | file | subject |
@@ -93,12 +94,13 @@ impl Direct {
             let path = config.dir.clone();
             move |source: io::Error| OpenError::Io { action, path, source }
         };
-        let helper =
-            Helper::start("direct", &config.helper_cpus, HELPER_NICE).map_err(failed("start the helper thread for"))?;
+        let start =
+            |name| Helper::start(name, &config.helper_cpus, HELPER_NICE).map_err(failed("start a helper thread for"));
+        let (helper, preparing) = (start("direct")?, start("next")?);
         let dir = config.dir.clone();
         let data = helper.run(ring, move || DataDir::open(&dir)).await?;
         let memory = Memory::new(ring, &config).map_err(failed("map memory for"))?;
-        Ok(Self { shared: Shared::new(ring, config, data, helper, memory) })
+        Ok(Self { shared: Shared::new(ring, config, data, [helper, preparing], memory) })
     }
 
     /// Whether `dir`, or the directory it would be made in, can be written past the page cache through io_uring. Tries it with one page.
@@ -216,9 +218,18 @@ impl LogEngine for Direct {
     }
 
     fn counters(&self) -> &Counters {
-        let prepared = self.shared.logs.borrow().values().map(|log| log.prepared_bytes()).sum();
-        self.shared.counters.prepared_bytes.set(prepared);
-        &self.shared.counters
+        let counters = &self.shared.counters;
+        let (mut bytes, mut zeroed, mut recycled) = (0, 0, 0);
+        for log in self.shared.logs.borrow().values() {
+            let preparation = log.preparation();
+            bytes += preparation.bytes;
+            zeroed += preparation.zeroed;
+            recycled += preparation.recycled;
+        }
+        counters.prepared_bytes.set(bytes);
+        counters.segments_zeroed.set(zeroed);
+        counters.segments_recycled.set(recycled);
+        counters
     }
 
     async fn close(self) -> Result<(), CommitError> {

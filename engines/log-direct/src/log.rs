@@ -11,7 +11,9 @@ use log_api::{
     AppendError, Appended, Batch, Counters, EngineConfig, Epoch, LogId, Marks, Offset, OpenError, Recovery, TrimError,
 };
 use log_format::{HEADER_BYTES, assign};
-use log_segment::{DataDir, Files, Keeper, LogConfig, Medium, Preparer, Recovered, Segments, recover};
+use log_segment::{
+    Ahead, DataDir, Files, Keeper, LogConfig, Medium, Preparation, Preparer, Recovered, Segments, recover,
+};
 use rustix::fs::{Mode, OFlags};
 use shard_ring::{Event, Helper, Ring, RingFile, spawn_local};
 use std::{
@@ -31,7 +33,11 @@ pub(crate) struct Shared {
     pub(crate) ring: Ring,
     pub(crate) config: EngineConfig,
     pub(crate) data: DataDir,
+    /// Recovers, seals, renames, gives up.
     pub(crate) helper: Rc<Helper>,
+    /// Fills new segments with zeros, slowly: nothing else waits for it.
+    preparing: Rc<Helper>,
+    ahead: Ahead,
     pub(crate) counters: Counters,
     pub(crate) memory: Memory,
     pub(crate) cursors: Cursors,
@@ -70,7 +76,7 @@ pub(crate) struct Log {
     /// A mark has moved, or the log is poisoned.
     pub(crate) moved: Event,
     pub(crate) keeper: Keeper,
-    preparer: Preparer<DirectFile>,
+    pub(crate) preparer: Preparer<DirectFile>,
     epoch: Epoch,
     /// Bytes that recovery wrote to make the first segment ready.
     recovery_prepared_bytes: u64,
@@ -130,12 +136,20 @@ fn open_log(config: &LogConfig) -> Result<Opened, OpenError> {
 }
 
 impl Shared {
-    pub(crate) fn new(ring: &Ring, config: EngineConfig, data: DataDir, helper: Helper, memory: Memory) -> Rc<Self> {
+    pub(crate) fn new(
+        ring: &Ring,
+        config: EngineConfig,
+        data: DataDir,
+        [helper, preparing]: [Helper; 2],
+        memory: Memory,
+    ) -> Rc<Self> {
         Rc::new(Self {
             ring: ring.clone(),
             config,
             data,
             helper: Rc::new(helper),
+            preparing: Rc::new(preparing),
+            ahead: Ahead::default(),
             counters: Counters::default(),
             memory,
             cursors: Cursors::default(),
@@ -225,8 +239,15 @@ impl Log {
         // Zeros for every log, not only for durable ones: a direct write into space that was only allocated turns it from unwritten to
         // written, which costs more than half the rate of small writes.
         let zeros = LogConfig { durable: true, ..config.clone() };
-        let preparer =
-            Preparer::new(&shared.ring, &shared.helper, &shared.data, &zeros, DirectFile, recovered.next_number);
+        let preparer = Preparer::ahead(
+            &shared.ring,
+            &shared.preparing,
+            &shared.data,
+            &zeros,
+            DirectFile,
+            recovered.next_number,
+            &shared.ahead,
+        );
         preparer.start();
         let log = Rc::new(Self {
             id,
@@ -250,8 +271,9 @@ impl Log {
         (log, recovery)
     }
 
-    pub(crate) fn prepared_bytes(&self) -> u64 {
-        self.recovery_prepared_bytes + self.preparer.prepared_bytes()
+    pub(crate) fn preparation(&self) -> Preparation {
+        let preparation = self.preparer.preparation();
+        Preparation { bytes: preparation.bytes + self.recovery_prepared_bytes, ..preparation }
     }
 
     pub(crate) fn marks(&self) -> Marks {
@@ -401,10 +423,14 @@ impl Log {
         let dead = {
             let state = &mut *self.state.borrow_mut();
             let before = before.min(state.flights.durable().offset);
+            // A segment that is being read stays until a later trim; one that is only read ahead of somebody who was overtaken need not.
+            if let Some(kept) = state.segments.holding(before) {
+                self.shared.cursors.forget_before(self.id, kept.base());
+            }
             state.segments.trim(before)
         };
         let start = dead.start;
-        self.keeper.trim(dead).await?;
+        self.preparer.trim(&self.keeper, dead).await?;
         Ok(start)
     }
 }

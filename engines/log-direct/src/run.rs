@@ -2,7 +2,7 @@
 //! sliced. What never lives here: which runs to read (`cursor.rs`), the tail cache.
 
 use crate::{PAGE_BYTES, memory::Memory};
-use log_api::{Counters, Damage, Offset, ReadError};
+use log_api::{Counters, Damage, Lease, Offset, ReadError};
 use log_format::{HEADER_BYTES, Header};
 use log_segment::Boundary;
 use shard_ring::{Block, Op, Ring, RingFile, Slice};
@@ -33,7 +33,7 @@ impl Stretch {
     }
 
     /// Submits the reads, all at once.
-    pub(crate) fn submit(self, ring: &Ring, memory: &Memory, file: &RingFile) -> io::Result<Pending> {
+    pub(crate) fn submit(self, ring: &Ring, memory: &Memory, file: &RingFile, lease: Lease) -> io::Result<Pending> {
         let mut reads = VecDeque::with_capacity(self.operations(memory.reading.block_bytes()));
         let pages = self.pages();
         let mut at = pages.start;
@@ -44,7 +44,7 @@ impl Stretch {
             reads.push_back(PartRead { at, bytes, block, op });
             at += u64::from(bytes);
         }
-        Ok(Pending { stretch: self, file: file.clone(), reads })
+        Ok(Pending { stretch: self, file: file.clone(), reads, _lease: lease })
     }
 }
 
@@ -61,6 +61,8 @@ pub(crate) struct Pending {
     stretch: Stretch,
     file: RingFile,
     reads: VecDeque<PartRead>,
+    /// The file is not made another segment of as long as this is waited for.
+    _lease: Lease,
 }
 
 impl Pending {

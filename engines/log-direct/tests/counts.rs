@@ -10,6 +10,10 @@ const LOG: LogId = LogId(3);
 async fn start(ring: &Ring, config: EngineConfig) -> (Direct, Pen) {
     let engine = Direct::new(ring, config).await.expect("an engine in a fresh directory");
     let recovery = engine.open(LOG).await.expect("a new log");
+    // The next segment is made ready by itself, which takes entries of the ring, too.
+    while engine.counters().segments_zeroed.get() == 0 {
+        shard_ring::yield_now().await;
+    }
     (engine, Pen::new(11, LOG, recovery.epoch))
 }
 
@@ -185,6 +189,29 @@ fn without_any_flush_by_the_core_finished_segments_become_durable_and_can_be_giv
         assert!(start.0 > 0 && start <= finished, "{start}");
         pen.check(&engine).await;
         engine.close().await.unwrap();
+    });
+}
+
+#[test]
+fn segments_given_up_are_the_next_ones_and_only_the_first_are_filled_with_zeros() {
+    let dir = directory();
+    let config = config(dir.path());
+    in_shard(|ring| async move {
+        let (engine, mut pen) = start(&ring, config).await;
+        while engine.counters().rolls.get() < 20 {
+            pen.append(&engine, &[shape(1, 60_000)]).await;
+            pen.commit(&engine, Level::Durable).await;
+            engine.trim(LOG, engine.marks(LOG).durable).await.unwrap();
+        }
+        let spent = engine.counters().snapshot();
+        assert!(spent.segments_recycled >= 8, "{} segments were recycled", spent.segments_recycled);
+        assert!(spent.segments_zeroed <= 12, "{} segments were filled with zeros", spent.segments_zeroed);
+        pen.check(&engine).await;
+        engine.close().await.unwrap();
+        let left = std::fs::read_dir(dir.path().join("00003")).unwrap();
+        let prepared =
+            left.filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|kind| kind == "next"));
+        assert_eq!(prepared.count(), 0, "a clean end leaves none behind");
     });
 }
 

@@ -22,7 +22,7 @@ use crate::{
     files::{FileError, naming},
     listing::Listing,
     names::{index_path, prepared_path, segment_path},
-    scan::{Rule, Scanned, Stop, find_batch, is_zero_from, next_batch, scan},
+    scan::{Known, Rest, Rule, Scanned, Stop, next_batch, scan, survey},
     watermark::Watermark,
 };
 use log_api::{Cut, Damage, Epoch, Offset, OpenError};
@@ -64,6 +64,14 @@ pub(crate) struct Examined {
     pub(crate) epoch: Epoch,
     pub(crate) start: Offset,
     pub(crate) end: Offset,
+}
+
+/// What stands in the files behind the last kept segment.
+struct Behind {
+    /// A batch that must have been durable.
+    later: Option<(PathBuf, u64)>,
+    /// Something was written there by the last incarnation.
+    used: bool,
 }
 
 /// A segment while the log is walked.
@@ -164,8 +172,12 @@ impl Walk<'_> {
             );
             return Err(damage(&segment, end.position, what));
         }
-        let dirty = !is_zero_from(&mut reader, end.position).map_err(naming("read", &segment))?;
-        if let Some((path, position)) = self.later_batch(&mut reader, &segment, end, &after, &prepared)? {
+        let known = Known { start, end: end.offset, rule: &self.rule };
+        let Rest { dirty, torn, later } = survey(&mut reader, end.position, self.beyond_flight(end.position), known)
+            .map_err(naming("read", &segment))?;
+        let behind = self.look_behind(known, &after, &prepared)?;
+        let later = later.map(|position| (segment.clone(), position)).or(behind.later);
+        if let Some((path, position)) = later {
             let what = format!(
                 "{}, but {} holds a valid batch at byte {position}, further on than was ever in flight at once",
                 stop.words(),
@@ -173,7 +185,7 @@ impl Walk<'_> {
             );
             return Err(damage(&segment, end.position, what));
         }
-        let torn = dirty || !after.is_empty() || prepared.iter().any(|(_, used)| *used);
+        let torn = torn || !after.is_empty() || behind.used;
         let cut = torn.then(|| {
             let segment = segment_path(&self.config.dir, last.base);
             let mut what = stop.words();
@@ -252,55 +264,46 @@ impl Walk<'_> {
         Ok(None)
     }
 
-    /// The prepared files that are not kept, and whether anything was ever written to their first block.
-    fn unused_prepared(&self, kept: &[Kept]) -> Vec<(PathBuf, bool)> {
+    /// The prepared files that are not kept.
+    fn unused_prepared(&self, kept: &[Kept]) -> Vec<PathBuf> {
         let paths = self.listing.prepared.iter().map(|(number, _)| prepared_path(&self.config.dir, *number));
-        let unused = paths.filter(|path| kept.iter().all(|kept| kept.path != *path));
-        unused
-            .map(|path| {
-                let used = DeviceReader::open(&path)
-                    .and_then(|mut reader| Ok(reader.get(0, BLOCK_BYTES)?.iter().any(|&byte| byte != 0)));
-                (path, used.unwrap_or(false))
-            })
-            .collect()
+        paths.filter(|path| kept.iter().all(|kept| kept.path != *path)).collect()
     }
 
-    /// A valid batch of the last incarnation further behind the end than its bytes in flight could reach. The distance to a batch in a
-    /// later segment is not known exactly (how full the segment before it was, the torn part hides), so the smallest possible one counts.
-    fn later_batch(
-        &self,
-        reader: &mut DeviceReader,
-        segment: &Path,
-        end: Boundary,
-        after: &[Offset],
-        prepared: &[(PathBuf, bool)],
-    ) -> Result<Option<(PathBuf, u64)>, FileError> {
+    /// The bound on what the last incarnation had appended and not yet flushed; None if it did not flush.
+    fn inflight_bytes_max(&self) -> Option<u64> {
         let (durable, inflight_bytes_max) = match self.rule.epochs().last() {
             Some(last) => (last.durable, last.inflight_bytes_max),
             None => (self.config.durable, self.config.inflight_bytes_max),
         };
-        if !durable {
-            return Ok(None);
-        }
-        let from = end.position.saturating_add(inflight_bytes_max).saturating_add(1);
-        let found = find_batch(reader, from, end.offset, &self.rule).map_err(naming("read", segment))?;
-        if let Some(position) = found {
-            return Ok(Some((segment.to_path_buf(), position)));
-        }
+        durable.then_some(inflight_bytes_max)
+    }
+
+    /// The first position behind `position` that nothing in flight can have reached.
+    fn beyond_flight(&self, position: u64) -> u64 {
+        self.inflight_bytes_max().map_or(u64::MAX, |bytes| position.saturating_add(bytes).saturating_add(1))
+    }
+
+    /// Looks for what was written behind the last kept segment: later ones, and prepared ones that were taken into use. A valid batch of the
+    /// last incarnation further behind the end than its bytes in flight could reach is damage. The distance to a batch in a later file is not
+    /// known exactly (how full the segment before it was, the torn part hides), so the smallest possible one counts.
+    fn look_behind(&self, known: Known<'_>, after: &[Offset], prepared: &[PathBuf]) -> Result<Behind, FileError> {
+        let mut behind = Behind { later: None, used: false };
         let segments = after.iter().map(|&base| segment_path(&self.config.dir, base));
-        let later = segments.chain(prepared.iter().map(|(path, _)| path.clone()));
         // The bad batch itself takes a byte at least.
         let mut distance = 1u64;
-        for path in later {
+        for path in segments.chain(prepared.iter().cloned()) {
             let mut reader = DeviceReader::open(&path).map_err(naming("read", &path))?;
-            let from = (inflight_bytes_max + 1).saturating_sub(distance);
-            let found = find_batch(&mut reader, from, end.offset, &self.rule).map_err(naming("read", &path))?;
-            if let Some(position) = found {
-                return Ok(Some((path, position)));
+            let from = self.inflight_bytes_max().map_or(u64::MAX, |bytes| (bytes + 1).saturating_sub(distance));
+            let rest = survey(&mut reader, 0, from, known).map_err(naming("read", &path))?;
+            behind.used |= rest.torn;
+            if let Some(position) = rest.later {
+                behind.later = Some((path, position));
+                return Ok(behind);
             }
             distance += self.chain_bytes(&mut reader).map_err(naming("read", &path))?;
         }
-        Ok(None)
+        Ok(behind)
     }
 
     /// Bytes of valid batches of the last incarnation at the start of a file, whatever offset they begin with.

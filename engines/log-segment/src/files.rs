@@ -198,16 +198,34 @@ impl Files {
     /// zeros written. What a failure leaves behind is unlinked.
     pub(crate) fn make_segment(&self, path: &Path, bytes: u64, zeroed: bool) -> Done<u64> {
         let file = self.create(path)?;
-        let made = self.allocate(&file, path, bytes).and_then(|()| {
+        self.or_unlink(path, || {
+            self.allocate(&file, path, bytes)?;
             let written = if zeroed { self.zero(path, &[], 0, bytes)? } else { 0 };
             self.sync(&file, path)?;
             Ok(written)
-        });
-        if made.is_err() {
+        })
+    }
+
+    /// Makes a segment that was given up, and is called `path` by now, as long as a new one, with zeros behind what it holds; durable but
+    /// for its directory entry. The batches that it holds stay where they are. Returns the bytes of zeros written.
+    pub(crate) fn refit_segment(&self, path: &Path, bytes: u64) -> Done<u64> {
+        self.or_unlink(path, || {
+            let file = OpenOptions::new().read(true).write(true).open(path).map_err(naming("open", path))?;
+            let held = file.metadata().map_err(naming("look at", path))?.len().min(bytes);
+            self.allocate(&file, path, bytes)?;
+            // Stale bytes need no care: the last block that they reach into is cleared with the rest.
+            let written = self.zero(path, &[], held - held % BLOCK_BYTES as u64, bytes)?;
+            self.sync(&file, path)?;
+            Ok(written)
+        })
+    }
+
+    /// Does something to a file that is worth nothing if it fails.
+    pub(crate) fn or_unlink<T>(&self, path: &Path, work: impl FnOnce() -> Done<T>) -> Done<T> {
+        work().inspect_err(|_| {
             // The space goes back; if even this fails, the next open unlinks the file.
             let _ = self.unlink(path);
-        }
-        made
+        })
     }
 }
 

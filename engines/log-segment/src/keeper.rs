@@ -8,13 +8,14 @@ use crate::{
     watermark::Watermark,
 };
 use log_api::{Marks, Offset};
+use log_format::{HEADER_BYTES, peek};
 use shard_ring::{Helper, Ring, spawn_local};
 use std::{
     cell::{Cell, RefCell},
     fs::File,
     future::Future,
     io::{self, Read},
-    path::Path,
+    path::{Path, PathBuf},
     rc::Rc,
     sync::{
         Arc,
@@ -148,6 +149,29 @@ impl Keeper {
         }
     }
 
+    /// The same, but the newest segments become those of `paths` and are given to `refit`, as many as there are paths for and as are worth it;
+    /// what `refit` made of each is returned.
+    pub(crate) fn trim_into<T: Send + 'static>(
+        &self,
+        dead: Dead,
+        paths: Vec<PathBuf>,
+        refit: impl Fn(&Files, PathBuf) -> T + Send + 'static,
+    ) -> impl Future<Output = Result<Vec<T>, FileError>> + 'static {
+        let Dead { start, segments } = dead;
+        let trimmed = (!segments.is_empty()).then(|| {
+            self.run(move |job| {
+                let recycled = job.recycle(start, &segments, paths)?;
+                Ok(recycled.into_iter().map(|path| refit(&job.files, path)).collect())
+            })
+        });
+        async move {
+            match trimmed {
+                Some(trimmed) => trimmed.await,
+                None => Ok(Vec::new()),
+            }
+        }
+    }
+
     /// The first failure of a job that nobody waited for. The log still recovers, but the file system is failing.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
@@ -229,14 +253,38 @@ impl Job {
     }
 
     fn trim(&self, start: Offset, segments: &[Offset]) -> Result<(), FileError> {
+        self.recycle(start, segments, Vec::new()).map(drop)
+    }
+
+    /// Gives segments up; the newest that are worth it get the names `paths`. Returns the names that were used. The start is durable before
+    /// anything is renamed: what recovery finds of it afterwards, under either name, holds only offsets before the start, and no batch of the
+    /// log has one of those again.
+    fn recycle(&self, start: Offset, segments: &[Offset], paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, FileError> {
         // Both slots: with only one of them left, an older start would make the segments given up look lost.
         self.write_watermark(start)?;
         self.write_watermark(start)?;
-        for &base in segments {
-            self.files.unlink(&segment_path(&self.config.dir, base))?;
-            self.files.unlink(&index_path(&self.config.dir, base))?;
+        let dir = &self.config.dir;
+        let mut paths = paths.into_iter().peekable();
+        let mut recycled = Vec::with_capacity(paths.len());
+        let unlinked = segments.len() - paths.len();
+        for (place, &base) in segments.iter().enumerate() {
+            let from = segment_path(dir, base);
+            self.files.unlink(&index_path(dir, base))?;
+            match paths.next_if(|_| place >= unlinked && self.is_worth_recycling(&from)) {
+                Some(to) => {
+                    self.files.rename(&from, &to)?;
+                    recycled.push(to);
+                }
+                None => self.files.unlink(&from)?,
+            }
         }
-        Ok(())
+        Ok(recycled)
+    }
+
+    /// Nearly as long as a segment: less would have to be filled with zeros than of a new one.
+    fn is_worth_recycling(&self, path: &Path) -> bool {
+        let least = self.config.segment_bytes / 4 * 3;
+        path.metadata().is_ok_and(|metadata| (least..=self.config.segment_bytes).contains(&metadata.len()))
     }
 
     fn close(&self, jobs: &[SealJob], marks: Marks) -> Result<(), FileError> {
@@ -247,7 +295,7 @@ impl Job {
         for (number, _) in Listing::read(dir)?.prepared {
             let path = prepared_path(dir, number);
             // One that was taken into use but whose rename failed holds records: recovery adopts it.
-            if starts_with_zeros(&path).map_err(naming("read", &path))? {
+            if holds_nothing(&path, marks.start).map_err(naming("read", &path))? {
                 self.files.unlink(&path)?;
             }
         }
@@ -257,8 +305,10 @@ impl Job {
     }
 }
 
-fn starts_with_zeros(path: &Path) -> io::Result<bool> {
-    let mut first = [0; crate::aligned::BLOCK_BYTES];
+/// Zeros, or batches from before the log's start.
+fn holds_nothing(path: &Path, start: Offset) -> io::Result<bool> {
+    let mut first = [0; HEADER_BYTES];
     let read = File::open(path)?.read(&mut first)?;
-    Ok(first[..read].iter().all(|&byte| byte == 0))
+    let offset = peek(&first[..read]).ok().flatten().and_then(|header| header.offset());
+    Ok(first.iter().all(|&byte| byte == 0) || offset.is_some_and(|offset| offset < start))
 }

@@ -5,7 +5,7 @@
 //! <data>/00007/                              log 7
 //!     00000000000000000000.log               batches, then zeros until it is sealed; named by its first offset
 //!     00000000000000000000.index             of a sealed segment: offset -> position; a hint, rebuilt when missing or wrong
-//!     00000000000000000003.next              a segment prepared ahead; renamed when it has been taken into use
+//!     00000000000000000003.next              a segment prepared ahead: zeros, or batches given up before; renamed when taken into use
 //!     watermark                              a lower bound of what is durable
 //!     epochs                                 incarnation -> first offset; durable before the incarnation's first append
 //! ```
@@ -22,7 +22,7 @@
 //! append   Segments::room too small: Preparer::take -> Keeper::adopt + Segments::roll; then Segments::append for each batch
 //! commit   Segments::mark at submission; after a flush Keeper::note_durable; Segments::take_sealable -> Keeper::seal
 //! read     Segments::plan -> Plan; if it is not exact, read its bytes and Plan::narrow
-//! trim     Segments::trim -> Keeper::trim
+//! trim     Segments::trim -> Keeper::trim, or Preparer::trim where segments are recycled
 //! close    Segments::finish -> Keeper::close
 //! ```
 
@@ -67,7 +67,7 @@ pub use load::{Loaded, Loader, SegmentFile};
 pub use names::{DataDir, LogConfig, index_path, prepared_path, segment_path};
 pub use pace::Pace;
 pub use plan::{Plan, walk};
-pub use prepare::{Medium, Prepared, PreparedFile, Preparer};
+pub use prepare::{Medium, Preparation, Prepared, PreparedFile, Preparer};
 pub use recover::{ActiveSegment, Recovered, SealedSegment, recover};
 pub use segments::{Dead, SealJob, Segment, Segments};
 pub use turns::Turns;

@@ -1,7 +1,7 @@
-//! The next segments, made ready off the shard.
+//! The next segments, made ready off the shard: from those that the log has given up, or else from new files.
 
 use crate::{
-    Ahead, DataDir, Files, Haste, LogConfig, SparseIndex,
+    Ahead, DataDir, Dead, Files, Haste, Keeper, LogConfig, SparseIndex,
     files::{FileError, naming},
     names::prepared_path,
 };
@@ -10,6 +10,7 @@ use shard_ring::{Event, Helper, Ring, sleep, spawn_local};
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
+    future::Future,
     io,
     path::{Path, PathBuf},
     rc::Rc,
@@ -51,7 +52,8 @@ pub trait Medium: Clone + Send + 'static {
     }
 }
 
-/// A segment that is ready to be written: zeros, durable, its directory entry too.
+/// A segment that is ready to be written: durable, its directory entry too, and nothing in it that could be taken for a batch of the log that
+/// comes after it (zeros, or batches that were trimmed before).
 #[derive(Debug)]
 pub struct Prepared<H> {
     /// What [`Medium::open`] returned.
@@ -93,7 +95,9 @@ struct State<H> {
     stopped: Cell<bool>,
     full: Cell<bool>,
     failure: RefCell<Option<String>>,
-    prepared_bytes: Cell<u64>,
+    counts: Cell<Preparation>,
+    /// Given-up segments on their way to `ready`.
+    recycling: Cell<usize>,
     haste: Haste,
     /// When a segment was last taken, and whether they are taken faster than preparing with rests makes them.
     taken: Cell<Option<Instant>>,
@@ -103,6 +107,17 @@ struct State<H> {
     works: Cell<Duration>,
     /// An attempt has ended.
     ended: Event,
+}
+
+/// What preparing has cost so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Preparation {
+    /// Bytes of zeros written: [`log_api::Counters::prepared_bytes`].
+    pub bytes: u64,
+    /// See [`log_api::Counters::segments_zeroed`].
+    pub zeroed: u64,
+    /// See [`log_api::Counters::segments_recycled`].
+    pub recycled: u64,
 }
 
 /// What an attempt brings: the segment and the bytes of zeros written for it.
@@ -155,7 +170,8 @@ impl<M: Medium> Preparer<M> {
             stopped: Cell::new(false),
             full: Cell::new(false),
             failure: RefCell::new(None),
-            prepared_bytes: Cell::new(0),
+            counts: Cell::default(),
+            recycling: Cell::new(0),
             haste: Haste::default(),
             taken: Cell::new(None),
             hurried: Cell::new(false),
@@ -227,7 +243,49 @@ impl<M: Medium> Preparer<M> {
     /// Bytes of zeros written so far: [`log_api::Counters::prepared_bytes`].
     #[must_use]
     pub fn prepared_bytes(&self) -> u64 {
-        self.0.state.prepared_bytes.get()
+        self.preparation().bytes
+    }
+
+    /// What preparing has cost so far.
+    #[must_use]
+    pub fn preparation(&self) -> Preparation {
+        self.0.state.counts.get()
+    }
+
+    /// Does what [`Keeper::trim`] does, but makes the next segments of the newest of those given up, instead of unlinking them. For engines
+    /// that overwrite a file past the page cache: pages that were sent by reference stay what they were, and no reader may be on the way to
+    /// the old bytes, which the lease of each read sees to.
+    ///
+    /// # Errors
+    /// What the system said. A segment that could not be recycled is unlinked, and is no error.
+    pub fn trim(&self, keeper: &Keeper, dead: Dead) -> impl Future<Output = io::Result<()>> + 'static {
+        let inner = &self.0;
+        let (config, medium, state) = (inner.config.clone(), inner.medium.clone(), inner.state.clone());
+        // One more than is prepared ahead: with it, a roll leaves enough, and no zeros are written before the next trim.
+        let lacking = (inner.wanted() + 1).saturating_sub(state.ready.borrow().len() + state.recycling.get());
+        let count = lacking.min(dead.segments.len());
+        let paths = (0..count).map(|_| prepared_path(&config.dir, state.next_number())).collect();
+        state.recycling.set(state.recycling.get() + count);
+        let trimmed = keeper.trim_into(dead, paths, move |files, path| refit(files, &config, &medium, path));
+        let outcome = Rc::new((Cell::new(None), Event::new()));
+        let reported = outcome.clone();
+        // A task of its own: the segments are not lost if nobody waits.
+        spawn_local(async move {
+            let trimmed = trimmed.await;
+            state.recycling.set(state.recycling.get() - count);
+            let trimmed = trimmed.map(|attempts| attempts.into_iter().for_each(|attempt| state.recycled(attempt)));
+            reported.0.set(Some(trimmed.map_err(io::Error::from)));
+            reported.1.notify_all();
+        });
+        async move {
+            loop {
+                let ended = outcome.1.wait();
+                if let Some(trimmed) = outcome.0.take() {
+                    return trimmed;
+                }
+                ended.await;
+            }
+        }
     }
 
     /// Prepares no more, and waits until what was begun has ended.
@@ -245,17 +303,28 @@ impl<M: Medium> Preparer<M> {
     }
 }
 
+impl<M: Medium> Drop for Inner<M> {
+    /// A dropped engine waits for its helper, which needs no rest any more.
+    fn drop(&mut self) {
+        self.state.haste.set(true);
+    }
+}
+
 impl<M: Medium> Inner<M> {
+    /// Segments to be kept ready.
+    fn wanted(&self) -> usize {
+        self.ahead.as_ref().map_or(1, |ahead| ahead.segments(self.config.segment_bytes))
+    }
+
     fn start(self: &Rc<Self>) {
         let state = &self.state;
         let ready = state.ready.borrow().len();
-        let wanted = self.ahead.as_ref().map_or(1, |ahead| ahead.segments(self.config.segment_bytes));
+        let wanted = self.wanted();
         state.haste.set(ready == 0 || state.hurried.get() || self.ahead.is_none() || state.stopped.get());
         if ready >= wanted || state.stopped.get() || state.running.replace(true) {
             return;
         }
-        let number = state.next_number.get();
-        state.next_number.set(number + 1);
+        let number = state.next_number();
         state.begun.set(Instant::now());
         let (data, config, medium, haste) =
             (self.data.clone(), self.config.clone(), self.medium.clone(), state.haste.clone());
@@ -278,6 +347,26 @@ impl<M: Medium> Inner<M> {
 }
 
 impl<H> State<H> {
+    fn next_number(&self) -> u64 {
+        let number = self.next_number.get();
+        self.next_number.set(number + 1);
+        number
+    }
+
+    fn recycled(&self, attempt: Attempt<H>) {
+        match attempt {
+            Ok((prepared, written)) => {
+                let Preparation { bytes, zeroed, recycled } = self.counts.get();
+                self.counts.set(Preparation { bytes: bytes + written, zeroed, recycled: recycled + 1 });
+                self.ready.borrow_mut().push_back(prepared);
+                self.ended.notify_all();
+            }
+            Err(error) => {
+                self.failure.replace(Some(io::Error::from(error).to_string()));
+            }
+        }
+    }
+
     /// `true`: a segment is ready.
     fn end(&self, attempt: Attempt<H>) -> bool {
         self.running.set(false);
@@ -288,7 +377,8 @@ impl<H> State<H> {
         let ok = attempt.is_ok();
         match attempt {
             Ok((prepared, written)) => {
-                self.prepared_bytes.set(self.prepared_bytes.get() + written);
+                let Preparation { bytes, zeroed, recycled } = self.counts.get();
+                self.counts.set(Preparation { bytes: bytes + written, zeroed: zeroed + 1, recycled });
                 self.ready.borrow_mut().push_back(prepared);
             }
             Err(error) if error.is_full() => self.full.set(true),
@@ -318,6 +408,18 @@ fn prepare<M: Medium>(config: &LogConfig, medium: &M, number: u64, haste: &Haste
         }
     };
     let written = if config.durable && M::WRITES_BLOCKS { bytes } else { written };
+    let index = SparseIndex::new(Offset(0), config.index_interval_bytes, bytes);
+    Ok((Prepared { handle, file: PreparedFile { path, bytes, index } }, written))
+}
+
+/// Makes a segment that was given up ready to be written again. On the helper.
+fn refit<M: Medium>(files: &Files, config: &LogConfig, medium: &M, path: PathBuf) -> Attempt<M::Handle> {
+    let bytes = config.segment_bytes;
+    let written = files.refit_segment(&path, bytes)?;
+    let handle = files.or_unlink(&path, || {
+        files.sync_dir(&config.dir)?;
+        medium.open(&path, bytes).map_err(naming("open", &path))
+    })?;
     let index = SparseIndex::new(Offset(0), config.index_interval_bytes, bytes);
     Ok((Prepared { handle, file: PreparedFile { path, bytes, index } }, written))
 }

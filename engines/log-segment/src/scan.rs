@@ -1,6 +1,6 @@
 //! Walks a segment batch by batch, by what the device holds.
 
-use crate::{Boundary, LogConfig, SparseIndex, device::DeviceReader, epochs::Epochs};
+use crate::{Boundary, LogConfig, SparseIndex, aligned::BLOCK_BYTES, device::DeviceReader, epochs::Epochs};
 use log_api::{Epoch, Offset};
 use log_format::{HEADER_BYTES, Header, peek, verify};
 use std::io;
@@ -149,7 +149,7 @@ pub(crate) fn next_batch(
 }
 
 /// Whether everything from `from` to the end of the file is zero.
-pub(crate) fn is_zero_from(reader: &mut DeviceReader, from: u64) -> io::Result<bool> {
+fn is_zero_from(reader: &mut DeviceReader, from: u64) -> io::Result<bool> {
     let mut at = from;
     while at < reader.bytes() {
         let piece = reader.get(at, PIECE_BYTES)?;
@@ -167,43 +167,109 @@ const PIECE_BYTES: usize = 1 << 18;
 /// Where the magic stands in a batch.
 const MAGIC_AT: usize = 16;
 
-/// Looks for a valid batch of the last incarnation, of a later offset than `after`, that starts at `from` or later. Nothing is
-/// known of boundaries there, so each byte is a candidate.
+/// What stands behind the end of a log in a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rest {
+    /// Anything but zeros.
+    pub(crate) dirty: bool,
+    /// More than what a recycled segment holds from its life before: something was being written when the log's last life ended.
+    pub(crate) torn: bool,
+    /// Where a valid batch of the last incarnation starts, as far on as was asked for.
+    pub(crate) later: Option<u64>,
+}
+
+/// What is known of a log when the rest of a file is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known<'a> {
+    /// The log's first offset. Batches before it are what a recycled segment holds from its life before.
+    pub(crate) start: Offset,
+    /// The offset at which the log ends.
+    pub(crate) end: Offset,
+    pub(crate) rule: &'a Rule,
+}
+
+/// Looks at everything from `at` on: what it is, and whether a valid batch of the last incarnation, of a later offset than the end, starts at
+/// `from` or later. Nothing is known of boundaries there, so each byte is a candidate; but a valid batch that is met is stepped over whole, so
+/// that what its records carry is never taken for batches of the log.
 ///
-/// Bytes that look like headers can be dense on purpose, so the checksums that are computed are bounded; past the bound the answer
-/// is yes: with that much that looks like batches, cutting it off would be the graver mistake.
-pub(crate) fn find_batch(reader: &mut DeviceReader, from: u64, after: Offset, rule: &Rule) -> io::Result<Option<u64>> {
+/// Bytes that look like headers can be dense on purpose, so the checksums that are computed are bounded; past the bound a candidate of the
+/// last incarnation counts: with that much that looks like batches, cutting it off would be the graver mistake.
+pub(crate) fn survey(reader: &mut DeviceReader, at: u64, from: u64, known: Known<'_>) -> io::Result<Rest> {
+    if is_zero_from(reader, at)? {
+        return Ok(Rest::default());
+    }
+    let (begun, padding) = (begins_the_next_batch(reader, at, known)?, at.next_multiple_of(BLOCK_BYTES as u64) - at);
+    // Who goes on in a recycled segment clears the block in which the log ends.
+    let block_end = reader.get(at, usize::try_from(padding).expect("less than a block"))?.iter().any(|&byte| byte != 0);
+    let mut rest = Rest { dirty: true, torn: begun || block_end, later: None };
+    let mut stale = false;
     let mut budget = reader.bytes().saturating_mul(4).saturating_add(64 << 20);
     let mut candidates = Vec::new();
-    let mut at = from;
+    let mut at = at;
     while at + (HEADER_BYTES as u64) <= reader.bytes() {
         let piece = reader.get(at, PIECE_BYTES + HEADER_BYTES - 1)?;
         candidates.clear();
         let starts = piece.len() + 1 - HEADER_BYTES;
         for start in candidate_starts(piece, starts) {
-            let later = |header: &Header| {
-                let current = header.epoch().is_some_and(|epoch| rule.is_current(epoch));
-                current && header.offset().is_some_and(|offset| offset > after)
-            };
             if let Ok(Some(header)) = peek(&piece[start..])
-                && later(&header)
+                && let Some(kind) = known.kind(&header)
             {
-                candidates.push((at + start as u64, header.total_bytes()));
+                candidates.push((at + start as u64, header.total_bytes(), kind));
             }
         }
-        for &(position, bytes) in &candidates {
-            if bytes > reader.bytes() - position {
+        let mut stepped_to = at;
+        for &(position, bytes, kind) in &candidates {
+            if position < stepped_to || bytes > reader.bytes() - position {
                 continue;
             }
-            let Some(left) = budget.checked_sub(bytes) else { return Ok(Some(position)) };
+            let evidence = kind == Kind::Current && position >= from;
+            let Some(left) = budget.checked_sub(bytes) else {
+                if evidence {
+                    return Ok(Rest { torn: true, later: Some(position), ..rest });
+                }
+                continue;
+            };
             budget = left;
-            if verify(reader.get(position, usize::try_from(bytes).expect("not more than the file has"))?).is_ok() {
-                return Ok(Some(position));
+            if verify(reader.get(position, usize::try_from(bytes).expect("not more than the file has"))?).is_err() {
+                continue;
             }
+            if evidence {
+                return Ok(Rest { torn: true, later: Some(position), ..rest });
+            }
+            stale |= kind == Kind::Stale;
+            rest.torn |= kind == Kind::Current;
+            stepped_to = position + bytes;
         }
-        at += starts as u64;
+        at = stepped_to.max(at + starts as u64);
     }
-    Ok(None)
+    rest.torn |= !stale;
+    Ok(rest)
+}
+
+/// Whose a batch behind the end can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// From the file's life before it was recycled.
+    Stale,
+    /// Of the last incarnation, later than the end.
+    Current,
+}
+
+impl Known<'_> {
+    fn kind(&self, header: &Header) -> Option<Kind> {
+        let offset = header.offset()?;
+        let stale = offset.plus(u64::from(header.records.unsigned_abs())) <= self.start;
+        let current = || offset > self.end && header.epoch().is_some_and(|epoch| self.rule.is_current(epoch));
+        if stale { Some(Kind::Stale) } else { current().then_some(Kind::Current) }
+    }
+}
+
+/// A header of exactly the next batch stands there, whatever follows it.
+fn begins_the_next_batch(reader: &mut DeviceReader, at: u64, known: Known<'_>) -> io::Result<bool> {
+    let header = peek(reader.get(at, HEADER_BYTES)?).ok().flatten();
+    Ok(header.is_some_and(|header| {
+        header.offset() == Some(known.end) && header.epoch().is_some_and(|epoch| known.rule.is_current(epoch))
+    }))
 }
 
 /// Starts whose magic byte is 2, quick over zeros, which are most of what a preallocated segment holds.

@@ -12,11 +12,18 @@ use std::{
     rc::Rc,
 };
 
+/// Bytes of a huge page on x86-64, and on aarch64 with small pages of 4 KiB. Where they are larger, there are none for a slab.
+const HUGE_PAGE_BYTES: usize = 2 << 20;
+
 /// Blocks of one size. Clones are the same slab; the mapping goes with the last handle.
 #[derive(Clone)]
 pub struct Slab(Rc<Mapping>);
 
 struct Mapping {
+    /// All that was mapped, and how much.
+    start: NonNull<u8>,
+    mapped: usize,
+    /// The first block.
     base: NonNull<u8>,
     block_bytes: usize,
     blocks: Box<[State]>,
@@ -35,7 +42,8 @@ struct State {
 }
 
 impl Slab {
-    /// Maps `blocks` blocks of `block_bytes` (a multiple of the page size of 4,096 bytes), all pages populated.
+    /// Maps `blocks` blocks of `block_bytes` (a multiple of the page size of 4,096 bytes), all pages populated; huge ones where they fit and
+    /// the system lends them (an operation from one is a single segment for the device, and 1 MiB in small pages more than one takes).
     ///
     /// # Errors
     /// `InvalidInput` for a size that is zero or no multiple of 4,096; else what mmap(2) answers.
@@ -47,24 +55,36 @@ impl Slab {
             );
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         };
-        use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+        use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
+        let aligned_for_huge = if total >= HUGE_PAGE_BYTES { HUGE_PAGE_BYTES } else { 0 };
+        let mapped = total + aligned_for_huge;
         // SAFETY: a fresh private mapping at an address of the kernel's choice.
-        let base = unsafe {
-            mmap_anonymous(
-                std::ptr::null_mut(),
-                total,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::PRIVATE | MapFlags::POPULATE,
-            )?
+        let start = unsafe {
+            mmap_anonymous(std::ptr::null_mut(), mapped, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)?
         };
-        Ok(Self(Rc::new(Mapping {
-            base: NonNull::new(base.cast()).expect("mmap never answers null without MAP_FIXED"),
+        let start = NonNull::new(start.cast::<u8>()).expect("mmap never answers null without MAP_FIXED");
+        let skipped = if aligned_for_huge > 0 { start.as_ptr().align_offset(HUGE_PAGE_BYTES) } else { 0 };
+        // SAFETY: at most a huge page into the mapping, which is one longer than the blocks.
+        let base = unsafe { start.add(skipped) };
+        let mapping = Mapping {
+            start,
+            mapped,
+            base,
             block_bytes,
             blocks: (0..blocks).map(|_| State::default()).collect(),
             free: RefCell::new((0..blocks).rev().collect()),
             registered: Cell::new(None),
             freed: Event::new(),
-        })))
+        };
+        // SAFETY: the blocks' part of the mapping, of which nobody has an address yet.
+        unsafe {
+            if aligned_for_huge > 0 {
+                // A wish: without huge pages small ones do.
+                let _ = madvise(base.as_ptr().cast(), total, Advice::LinuxHugepage);
+            }
+            madvise(base.as_ptr().cast(), total, Advice::LinuxPopulateWrite)?;
+        }
+        Ok(Self(Rc::new(mapping)))
     }
 
     /// An empty block, or `None` when all are taken.
@@ -129,7 +149,7 @@ impl fmt::Debug for Slab {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the mapping of `new`, and no block is left: each holds the slab.
-        let unmapped = unsafe { rustix::mm::munmap(self.base.as_ptr().cast(), self.block_bytes * self.blocks.len()) };
+        let unmapped = unsafe { rustix::mm::munmap(self.start.as_ptr().cast(), self.mapped) };
         debug_assert!(unmapped.is_ok(), "munmap of a whole mapping");
     }
 }

@@ -124,10 +124,17 @@ impl Log {
         if self.position + bytes.len() as u64 > SEGMENT_BYTES {
             self.roll();
         }
-        let (path, position) = self.tail();
-        write_at(&path, position, &bytes);
+        let (path, _) = self.tail();
+        self.note(&path, bytes);
+    }
+
+    /// Writes the next batch into the segment, which lies at `path`.
+    pub(crate) fn note(&mut self, path: &Path, bytes: Vec<u8>) {
+        let position = self.position;
+        write_at(path, position, &bytes);
+        let records = log_format::verify(&bytes).unwrap().records();
+        self.position += bytes.len() as u64;
         self.batches.push(Written { segment: self.segment, position, base: self.end(), records, bytes });
-        self.position += self.last().bytes.len() as u64;
     }
 
     /// Goes on in a new segment.
@@ -136,6 +143,29 @@ impl Log {
         self.position = 0;
         let file = File::create_new(segment_path(self.dir(), self.segment)).unwrap();
         file.set_len(SEGMENT_BYTES).unwrap();
+    }
+
+    /// Gives the oldest segment up and makes it a prepared one, as a trim that recycles does. Returns where it lies.
+    pub(crate) fn recycle_oldest(&mut self, number: u64) -> PathBuf {
+        let segments = self.segments();
+        self.set_watermark(segments[1], self.end());
+        let path = prepared_path(self.dir(), number);
+        fs::rename(segment_path(self.dir(), segments[0]), &path).unwrap();
+        let _ = fs::remove_file(index_path(self.dir(), segments[0]));
+        File::options().write(true).open(&path).unwrap().set_len(SEGMENT_BYTES).unwrap();
+        self.batches.retain(|batch| batch.segment != segments[0]);
+        path
+    }
+
+    /// Goes on in a prepared segment as it is, under its own name or, `renamed`, under the segment's.
+    pub(crate) fn roll_into(&mut self, prepared: &Path, renamed: bool) -> PathBuf {
+        (self.segment, self.position) = (self.end(), 0);
+        let path = segment_path(self.dir(), self.segment);
+        if !renamed {
+            return prepared.to_path_buf();
+        }
+        fs::rename(prepared, &path).unwrap();
+        path
     }
 
     /// Appends until `count` segments have been begun.

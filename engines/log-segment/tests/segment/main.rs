@@ -10,6 +10,7 @@ mod damage;
 mod interrupted;
 #[cfg(test)]
 mod life;
+mod recycled;
 #[cfg(test)]
 mod sealed;
 #[cfg(test)]
