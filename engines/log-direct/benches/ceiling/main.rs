@@ -155,7 +155,7 @@ fn scan() {
         let mut load = Load::new(direct(&ring, config).await, Level::Placed, 4, false);
         let batch = batch_of(100 * KIB);
         while load.engine.counters().appended_bytes.get() < LOG_BYTES {
-            load.pour(&batch, MIB, Duration::ZERO).await;
+            load.pour(&batch, MIB, Duration::from_millis(20)).await;
         }
         sleep(SETTLES_IN).await;
         let (mut mine, mut ceiling, mut deep) = (Vec::new(), Vec::new(), Vec::new());
