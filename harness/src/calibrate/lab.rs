@@ -2,14 +2,14 @@
 
 use super::{
     buffered::{self, Buffered, Durable},
-    case::{Case, Pages, Sync},
+    case::{Case, Pages, Path, Sync},
     ceilings::Sample,
     direct::{self, Direct},
     disk_ring::Operation,
     flush::Flush,
     loopback::{self, Loopback},
     mapped::{self, Mapped},
-    memory::Memory,
+    memory::{Memory, warm},
     place::Place,
 };
 use crate::config::Placement;
@@ -29,6 +29,28 @@ const PROCESSOR_WINDOW: Duration = Duration::from_millis(25);
 const DEVICE_WINDOW: Duration = Duration::from_millis(100);
 /// How long a sample takes on loopback.
 const LOOPBACK_WINDOW: Duration = Duration::from_millis(150);
+
+/// At least what a sample of any case allocates in the kernel.
+const WARM_BYTES: usize = buffered::PLAIN_BYTES as usize;
+
+/// Whether the kernel allocates memory for each byte of a case: for the page cache, or for a socket.
+fn allocates(case: Case) -> bool {
+    match case {
+        Case::BufferedWrite { pages: Pages::Fresh, .. }
+        | Case::BufferedDsync { .. }
+        | Case::Transfer { path: Path::Send | Path::SendZc, .. } => true,
+        Case::MemoryCopy { .. }
+        | Case::Crc32c { .. }
+        | Case::MappedWrite { .. }
+        | Case::BufferedWrite { pages: Pages::Hot, .. }
+        | Case::DirectWrite { .. }
+        | Case::DirectRead { .. }
+        | Case::Flush
+        | Case::Echo { .. }
+        // References to pages that are there; what is warmed would only push them out of the processor's cache.
+        | Case::Transfer { path: Path::Sendfile, .. } => false,
+    }
+}
 
 /// The instruments of the cases that wait for the device.
 pub struct Disk {
@@ -95,6 +117,9 @@ impl Lab {
     /// The system fails an operation.
     pub fn measure(&mut self, case: Case) -> anyhow::Result<Sample> {
         let window = DEVICE_WINDOW;
+        if allocates(case) {
+            warm(WARM_BYTES);
+        }
         let sample = match case {
             Case::MemoryCopy { block_bytes } => self.memory.copy(block_bytes as usize, PROCESSOR_WINDOW),
             Case::Crc32c { block_bytes } => self.memory.crc32c(block_bytes as usize, PROCESSOR_WINDOW),

@@ -2,7 +2,7 @@
 //! measured in windows that alternate with samples of its ceiling on the same core.
 
 use super::{Bench, Found, Pair};
-use crate::calibrate::{Case, lab::Lab};
+use crate::calibrate::{Case, lab::Lab, memory::warm};
 use crate::run::results::Scratch;
 use anyhow::Context;
 use broker::{EngineKind, engine::EngineUser};
@@ -24,6 +24,8 @@ pub const LOG: LogId = LogId(0);
 const SETTLE: Duration = Duration::from_millis(1_500);
 /// Between two windows: the helper catches up with what the last one used.
 const PAUSE: Duration = Duration::from_millis(300);
+/// About what an engine on the page cache takes in a window.
+const WARM_BYTES: usize = 1 << 30;
 /// A core that was busier than this binds.
 const CORE_BINDS: f64 = 0.9;
 /// Bytes written for a payload byte that are worth a sentence.
@@ -170,6 +172,7 @@ impl<M: Measurement> Session<M> {
             if (self.stop)() {
                 return Ok(Found::default());
             }
+            warm(WARM_BYTES);
             let before = Used::now(log);
             found.pairs.push(self.measurement.pair(log, &mut self.lab).await?);
             used.add(&before, &Used::now(log));
