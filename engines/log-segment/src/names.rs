@@ -5,6 +5,7 @@ use std::{
     fs::{File, TryLockError},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 /// A data directory that this process has for itself. Clones share the lock; the last one gives it back, so a job on another
@@ -17,6 +18,22 @@ struct Inner {
     path: PathBuf,
     /// Locked (flock) as long as it is open.
     _lock: File,
+}
+
+/// How often, and how far apart, a lock that is held is tried again.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
+/// Takes the lock, or says that it stays held. A process that forks to start another shares its descriptors, and with them the
+/// lock, until the child's exec: a directory that was just given back is free a moment later.
+fn try_lock(lock: &File) -> Result<(), TryLockError> {
+    for _ in 1..LOCK_TRIES {
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+            taken => return taken,
+        }
+    }
+    lock.try_lock()
 }
 
 impl DataDir {
@@ -32,7 +49,7 @@ impl DataDir {
         std::fs::create_dir_all(dir).map_err(fail("create directory", dir))?;
         let path = dir.join("lock");
         let lock = File::options().create(true).truncate(false).write(true).open(&path).map_err(fail("open", &path))?;
-        match lock.try_lock() {
+        match try_lock(&lock) {
             Ok(()) => Ok(Self(Arc::new(Inner { path: dir.to_path_buf(), _lock: lock }))),
             Err(TryLockError::WouldBlock) => Err(OpenError::Held(dir.to_path_buf())),
             Err(TryLockError::Error(source)) => Err(fail("lock", &path)(source)),
