@@ -107,6 +107,7 @@ impl Log {
     /// Moves the marks, and starts what their new place allows.
     fn settle(self: &Rc<Self>) {
         let shared = &self.shared;
+        let mut sealable = Vec::new();
         {
             let state = &mut *self.state.borrow_mut();
             if state.poisoned.is_none() {
@@ -122,7 +123,7 @@ impl Log {
                 }
                 let durable = state.flights.durable();
                 while let Some(job) = state.segments.take_sealable(state.flights.placed().offset) {
-                    shared.spawn(seal(self.clone(), job, durable.offset));
+                    sealable.push((job, durable.offset));
                 }
                 if durable != durable_before {
                     let start = state.segments.start();
@@ -130,6 +131,10 @@ impl Log {
                     self.keeper.note_durable(log_api::Marks { start, durable: durable.offset, placed, end });
                 }
             }
+        }
+        // A task is polled as it is spawned: the helper may have answered by then, and the seal goes on to the state.
+        for (job, durable_before) in sealable {
+            shared.spawn(seal(self.clone(), job, durable_before));
         }
         shared.trim_cache();
         self.moved.notify_all();

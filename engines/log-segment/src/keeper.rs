@@ -53,11 +53,19 @@ struct Job {
 struct State {
     written: Cell<Option<Instant>>,
     last: Cell<Offset>,
+    /// The log's start as far as it was given to be made durable.
+    start: Cell<Offset>,
     writing: Cell<bool>,
     failure: RefCell<Option<String>>,
 }
 
 impl State {
+    /// Whether a log that starts at `start` now has to say so on disk. Also when all that was given up is still leased and nothing is
+    /// unlinked yet: the caller of a trim is told the new start.
+    fn moves_start(&self, start: Offset) -> bool {
+        start > self.start.replace(start)
+    }
+
     fn fail(&self, error: &FileError) {
         let what = || format!("{} {}: {}", error.action, error.path.display(), error.source);
         self.failure.borrow_mut().get_or_insert_with(what);
@@ -71,6 +79,7 @@ impl Keeper {
         let state = State {
             written: Cell::new(None),
             last: Cell::new(Offset(0)),
+            start: Cell::new(start),
             writing: Cell::new(false),
             failure: RefCell::new(None),
         };
@@ -140,7 +149,8 @@ impl Keeper {
     /// What the system said.
     pub fn trim(&self, dead: Dead) -> impl Future<Output = io::Result<()>> + 'static {
         let Dead { start, segments } = dead;
-        let trimmed = (!segments.is_empty()).then(|| self.run(move |job| job.trim(start, &segments)));
+        let moved = self.state.moves_start(start);
+        let trimmed = (moved || !segments.is_empty()).then(|| self.run(move |job| job.trim(start, &segments)));
         async move {
             match trimmed {
                 Some(trimmed) => trimmed.await.map_err(io::Error::from),
@@ -158,7 +168,8 @@ impl Keeper {
         refit: impl Fn(&Files, PathBuf) -> T + Send + 'static,
     ) -> impl Future<Output = Result<Vec<T>, FileError>> + 'static {
         let Dead { start, segments } = dead;
-        let trimmed = (!segments.is_empty()).then(|| {
+        let moved = self.state.moves_start(start);
+        let trimmed = (moved || !segments.is_empty()).then(|| {
             self.run(move |job| {
                 let recycled = job.recycle(start, &segments, paths)?;
                 Ok(recycled.into_iter().map(|path| refit(&job.files, path)).collect())

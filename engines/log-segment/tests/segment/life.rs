@@ -229,6 +229,27 @@ fn a_trim_is_kept_by_the_watermark() {
     });
 }
 
+/// What is given up and still leased is not unlinked; that it was given up is durable all the same.
+#[test]
+fn a_trim_of_leased_segments_is_kept_by_the_watermark() {
+    with_log(|ring, data, config| async move {
+        let (mut log, _) = Log::open(&ring, &data, &config).await.unwrap();
+        while log.segments.iter().count() < 4 {
+            log.append(3, 1000).await;
+        }
+        let bases: Vec<Offset> = log.segments.iter().map(log_segment::Segment::base).collect();
+        let lease = log.segments.lease(bases[0]).unwrap();
+        let dead = log.segments.trim(bases[2]);
+        assert_eq!(dead.start, bases[2]);
+        log.keeper.trim(dead).await.unwrap();
+        log.settle().await;
+        drop((log, lease));
+        assert!(segment_path(&config.dir, bases[0]).exists());
+        let (_, recovered) = Log::open(&ring, &data, &config).await.unwrap();
+        assert_eq!(recovered.marks.start, bases[2]);
+    });
+}
+
 #[test]
 fn the_watermark_follows_the_durable_mark_but_not_at_each_flush() {
     with_log(|ring, data, config| async move {
