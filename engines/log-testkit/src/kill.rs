@@ -3,7 +3,7 @@
 //! The fault model: the process is gone between two instructions, at a place that depends on a seed (the number of
 //! acknowledgements that the parent waits for, from none on) and on nothing else that the test controls; the kernel lives on.
 //!
-//! The parent kills a [`crate::writer`], reads what it has said to its end, opens the directory with each reader in turn and checks
+//! The parent kills a writer (`writer.rs`), reads what it has said to its end, opens the directory with each reader in turn and checks
 //! it. Then the next child goes on in the same directory.
 
 pub use crate::writer::{Reader, is_child, reader};

@@ -7,7 +7,7 @@
 //!
 //! | scene | what the cut meets |
 //! |---|---|
-//! | cut | a [`crate::writer`] at work: appends, commits, rolls, trims, and the open before them |
+//! | cut | a writer (`writer.rs`) at work: appends, commits, rolls, trims, and the open before them |
 //! | cut in recovery | as before, then twice in a row the recovery of what that left |
 //! | closed | an engine that was closed cleanly a moment ago |
 //! | killed and read | a recovery that has seen, in the page cache, what a killed writer had not flushed: what it served must stay |

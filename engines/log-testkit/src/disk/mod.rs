@@ -1,4 +1,4 @@
-//! A disk whose power can be cut and whose operations can fail: ext4 on a loop device on a [`device`] of our own, which a thread of
+//! A disk whose power can be cut and whose operations can fail: ext4 on a loop device on a `device` of our own, which a thread of
 //! this process serves by FUSE. Everything that an engine does, through mappings, io_uring or sendfile, arrives there as writes and
 //! flushes below the file system.
 //!
