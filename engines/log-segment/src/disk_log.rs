@@ -15,7 +15,7 @@ use std::{
     fs::File,
     ops::Range,
     path::{Path, PathBuf},
-    rc::Rc,
+    rc::{Rc, Weak},
     time::Duration,
 };
 
@@ -150,6 +150,8 @@ pub struct DiskLog<H: Hold> {
     seals: RefCell<Flights>,
     closing: Cell<bool>,
     closes: Event,
+    /// The log's start has moved.
+    trimmed: Event,
     keeper: Keeper,
     preparer: Preparer<H::Medium>,
 }
@@ -206,6 +208,7 @@ impl<H: Hold> DiskLog<H> {
             seals: RefCell::default(),
             closing: Cell::new(false),
             closes: Event::new(),
+            trimmed: Event::new(),
             keeper: Keeper::new(ring, &host.keeping, &host.data, &config, recovered.marks.start),
             preparer,
             host: host.clone(),
@@ -380,17 +383,31 @@ impl<H: Hold> DiskLog<H> {
             let (pressed, closes) = (self.host.pace.pressed().wait(), self.closes.wait());
             // A dropped engine does not wait for what only waits itself.
             let log = Rc::downgrade(self);
+            let given_up = Self::given_up(log.clone(), job.end);
             spawn_local(async move {
                 // Nobody waits for a finished segment of a log that does not flush: it leaves the device to others for a while, unless what is
-                // dirty has to be written anyway.
+                // dirty has to be written anyway, or a trim wants the file's space back.
                 if !hurry {
-                    or(or(pressed, closes), sleep(SEAL_LINGER)).await;
+                    or(or(pressed, closes), or(given_up, sleep(SEAL_LINGER))).await;
                 }
                 if let Some(log) = log.upgrade() {
                     log.seal(job, file, bytes, number).await;
                 }
                 drop(lease);
             });
+        }
+    }
+
+    /// Ends when a trim has given up everything before `end`, or the log is gone.
+    async fn given_up(log: Weak<Self>, end: Offset) {
+        loop {
+            let Some(log) = log.upgrade() else { return };
+            let trimmed = log.trimmed.wait();
+            if log.segments.borrow().start() >= end {
+                return;
+            }
+            drop(log);
+            trimmed.await;
         }
     }
 
@@ -423,6 +440,7 @@ impl<H: Hold> DiskLog<H> {
         // A log does not start beyond what is durable.
         let dead = self.segments.borrow_mut().trim(before.min(self.durable.get()));
         let start = dead.start;
+        self.trimmed.notify_all();
         self.keeper.trim(dead).await?;
         Ok(start)
     }

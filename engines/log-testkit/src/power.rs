@@ -21,8 +21,8 @@ use crate::{
 };
 use log_api::Level;
 
-/// Bytes of the file system: room for what a few rounds of two logs keep, and for the segments that an engine prepares ahead of them.
-const DISK_BYTES: u64 = 256 << 20;
+/// Bytes of the file system: segments of 1 MiB, a handful a log.
+const DISK_BYTES: u64 = 64 << 20;
 
 /// Rounds after which a fresh file system is made, so that many rounds need no more room than a few.
 const ROUNDS_A_DISK: u64 = 16;
