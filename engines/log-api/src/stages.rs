@@ -76,8 +76,7 @@ impl Stages {
         result
     }
 
-    /// Adds time that was measured elsewhere.
-    pub fn add(&self, stage: Stage, ns: u64) {
+    fn add(&self, stage: Stage, ns: u64) {
         let spent = &self.ns[stage as usize];
         spent.set(spent.get() + ns);
     }

@@ -239,14 +239,14 @@ impl Log {
         // Zeros for every log, not only for durable ones: a direct write into space that was only allocated turns it from unwritten to
         // written, which costs more than half the rate of small writes.
         let zeros = LogConfig { durable: true, ..config.clone() };
-        let preparer = Preparer::ahead(
+        let preparer = Preparer::new(
             &shared.ring,
             &shared.preparing,
             &shared.data,
             &zeros,
             DirectFile,
             recovered.next_number,
-            &shared.ahead,
+            Some(&shared.ahead),
         );
         preparer.start();
         let log = Rc::new(Self {

@@ -36,10 +36,7 @@ pub(crate) async fn commit(logs: &[Rc<Log>], level: Level) -> Result<(), CommitE
     };
     let targets: Vec<Offset> = logs.iter().map(submit).collect();
     for (log, target) in logs.iter().zip(targets) {
-        match level {
-            Level::Placed => log.disk.poison.check()?,
-            Level::Durable => log.disk.reach_durable(target).await?,
-        }
+        log.disk.reach(level, target).await?;
     }
     Ok(())
 }

@@ -8,8 +8,8 @@
 //!   does not flush is not gathered but written from where it lies.
 //! - *Durable* is what an `fdatasync` of the range written covers, submitted through the ring right after the write: what RWF_DSYNC does,
 //!   but that several run at once.
-//! - Without flushes, write-back of each few MiB is started through the ring as they are written, and at most a budget of bytes is
-//!   dirty at a time: beyond the kernel's own limit it would put the shard to sleep inside a write.
+//! - Without flushes, write-back is started through the ring, a few MiB at a time, once half of a budget is dirty, and no more than the
+//!   budget is dirty at a time: beyond the kernel's own limit it would put the shard to sleep inside a write.
 
 #![deny(unsafe_code)]
 

@@ -7,7 +7,8 @@ use crate::{
 };
 use futures_lite::future::or;
 use log_api::{
-    AppendError, CommitError, Counters, EngineConfig, Epoch, LogId, Marks, Offset, OpenError, Recovery, TrimError,
+    AppendError, CommitError, Counters, EngineConfig, Epoch, Level, LogId, Marks, Offset, OpenError, Recovery,
+    TrimError,
 };
 use shard_ring::{Event, Helper, Op, Ring, RingFile, sleep, spawn_local};
 use std::{
@@ -193,7 +194,7 @@ impl<H: Hold> DiskLog<H> {
         let end = Place { segment: recovered.active.base, boundary: recovered.active.end_boundary() };
         let active = (recovered.active, H::written(ring, opened.active));
         let preparer =
-            Preparer::ahead(ring, &host.preparing, &host.data, &config, medium, recovered.next_number, &host.ahead);
+            Preparer::new(ring, &host.preparing, &host.data, &config, medium, recovered.next_number, Some(&host.ahead));
         preparer.start();
         Counters::add(&host.counters.prepared_bytes, recovered.prepared_bytes);
         let log = Self {
@@ -333,11 +334,18 @@ impl<H: Hold> DiskLog<H> {
         });
     }
 
-    /// Waits until everything before `target` is durable.
+    /// Waits until everything before `target`, which is placed already, is at `level`.
     ///
     /// # Errors
     /// `Poisoned`.
-    pub async fn reach_durable(&self, target: Offset) -> Result<(), CommitError> {
+    pub async fn reach(&self, level: Level, target: Offset) -> Result<(), CommitError> {
+        match level {
+            Level::Placed => self.poison.check(),
+            Level::Durable => self.reach_durable(target).await,
+        }
+    }
+
+    async fn reach_durable(&self, target: Offset) -> Result<(), CommitError> {
         loop {
             let progress = self.progress.wait();
             self.poison.check()?;

@@ -125,7 +125,8 @@ type Attempt<H> = Result<(Prepared<H>, u64), FileError>;
 
 impl<M: Medium> Preparer<M> {
     /// `next_number` is [`crate::Recovered::next_number`]. Nothing happens before [`Preparer::start`] or [`Preparer::take`]. Keeps one
-    /// segment ready, made at full speed.
+    /// segment ready, made at full speed; with `ahead`, on a helper that has nothing else to do, as many as that says, all but the first made
+    /// in slices with rests.
     #[must_use]
     pub fn new(
         ring: &Ring,
@@ -134,35 +135,11 @@ impl<M: Medium> Preparer<M> {
         config: &LogConfig,
         medium: M,
         next_number: u64,
+        ahead: Option<&Ahead>,
     ) -> Self {
-        Self::make(ring, helper, data, config, medium, next_number, None)
-    }
-
-    /// The same, keeping as many ready as `ahead` says, on a helper that has nothing else to do: all but the first are made in slices,
-    /// with rests.
-    #[must_use]
-    pub fn ahead(
-        ring: &Ring,
-        helper: &Rc<Helper>,
-        data: &DataDir,
-        config: &LogConfig,
-        medium: M,
-        next_number: u64,
-        ahead: &Ahead,
-    ) -> Self {
-        ahead.join();
-        Self::make(ring, helper, data, config, medium, next_number, Some(ahead.clone()))
-    }
-
-    fn make(
-        ring: &Ring,
-        helper: &Rc<Helper>,
-        data: &DataDir,
-        config: &LogConfig,
-        medium: M,
-        next_number: u64,
-        ahead: Option<Ahead>,
-    ) -> Self {
+        if let Some(ahead) = ahead {
+            ahead.join();
+        }
         let state = State {
             next_number: Cell::new(next_number),
             ready: RefCell::default(),
@@ -185,7 +162,7 @@ impl<M: Medium> Preparer<M> {
             data: data.clone(),
             config: config.clone(),
             medium,
-            ahead,
+            ahead: ahead.cloned(),
             state: Rc::new(state),
         }))
     }

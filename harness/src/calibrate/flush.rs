@@ -1,11 +1,8 @@
 //! A bare flush: the floor of every durable acknowledgement.
 
 use super::{ceilings::Sample, clock, place::Place};
-use std::{fs::File, io, os::unix::fs::FileExt, time::Duration};
-
-const BLOCK_BYTES: usize = 4096;
-/// The first flushes also write the file's metadata: not measured.
-const WARM_UP: usize = 5;
+use crate::cost::flush::{WARM_UP, once};
+use std::{fs::File, io, time::Duration};
 
 /// A file of one block.
 pub struct Flush(File);
@@ -18,14 +15,9 @@ impl Flush {
     pub fn new(place: &Place) -> anyhow::Result<Self> {
         let flush = Self(place.file("flush")?);
         for _ in 0..WARM_UP {
-            flush.once()?;
+            once(&flush.0)?;
         }
         Ok(flush)
-    }
-
-    fn once(&self) -> io::Result<()> {
-        self.0.write_all_at(&[0x5a; BLOCK_BYTES], 0)?;
-        self.0.sync_data()
     }
 
     /// Overwrites of 4 KiB, each followed by fdatasync, for `window`.
@@ -33,7 +25,7 @@ impl Flush {
     /// # Errors
     /// A flush fails.
     pub fn measure(&self, window: Duration) -> io::Result<Sample> {
-        let (per_s, p50_ns) = clock::operations(window, || self.once())?;
+        let (per_s, p50_ns) = clock::operations(window, || once(&self.0))?;
         Ok(Sample { per_s, p50_ns: Some(p50_ns) })
     }
 }

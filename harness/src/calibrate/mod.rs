@@ -30,7 +30,7 @@ pub use ceilings::{Ceilings, Figure, Sample};
 
 use crate::config::{Placement, Usage};
 use crate::cost::{device::Device, machine};
-use crate::run::{exit, facts, interrupt::Interrupts, screen::Screen, settle, utc::Utc, walls};
+use crate::run::{cache, exit, facts, interrupt::Interrupts, screen::Screen, settle, utc::Utc};
 use anyhow::Context;
 use lab::Lab;
 use place::Place;
@@ -104,7 +104,7 @@ pub fn calibrate(options: &Options) -> anyhow::Result<ExitCode> {
         None => None,
     };
     screen.clear();
-    if let Some(cache) = walls::cache_dir()
+    if let Some(cache) = cache::dir()
         && let Err(error) = remembered::remember(&cache, &remembered::Key::of(place.dir()), &ceilings)
     {
         screen.line(&format!("the ceilings could not be remembered in {}: {error}", cache.display()));

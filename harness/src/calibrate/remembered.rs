@@ -5,12 +5,12 @@ use crate::cost::{
     device::Device,
     machine::{self},
 };
-use crate::run::facts::build_kind;
+use crate::run::{cache, facts::build_kind};
 use serde::{Deserialize, Serialize};
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path};
+
+/// What the remembered files are called.
+const KIND: &str = "ceilings";
 
 /// What ceilings were measured for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,7 +23,6 @@ pub struct Key {
 
 #[derive(Serialize, Deserialize)]
 struct Remembered {
-    key: Key,
     ceilings: Ceilings,
 }
 
@@ -37,34 +36,21 @@ impl Key {
             device: format!("{device} {}", machine::file_system(dir)),
         }
     }
-
-    fn path(&self, cache: &Path) -> PathBuf {
-        use sha2::{Digest, Sha256};
-        let text = serde_json::to_vec(self).expect("strings have a JSON form");
-        let name: String = Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        cache.join(format!("ceilings-{name}.json"))
-    }
 }
 
-/// The ceilings remembered in `cache` for a key; `None` if there are none, or of another version.
+/// The ceilings remembered in `dir` for a key; `None` if there are none, or of another version.
 #[must_use]
-pub fn recall(cache: &Path, key: &Key) -> Option<Ceilings> {
-    let text = std::fs::read_to_string(key.path(cache)).ok()?;
-    let remembered: Remembered = serde_json::from_str(&text).ok()?;
-    (remembered.key == *key && remembered.ceilings.version == VERSION).then_some(remembered.ceilings)
+pub fn recall(dir: &Path, key: &Key) -> Option<Ceilings> {
+    let remembered: Remembered = cache::recall(dir, KIND, key)?;
+    (remembered.ceilings.version == VERSION).then_some(remembered.ceilings)
 }
 
 /// Remembers ceilings, whole or not at all.
 ///
 /// # Errors
 /// The folder cannot be written.
-pub fn remember(cache: &Path, key: &Key, ceilings: &Ceilings) -> io::Result<()> {
-    std::fs::create_dir_all(cache)?;
-    let file = key.path(cache);
-    let neighbour = file.with_extension(format!("{}.new", std::process::id()));
-    let remembered = Remembered { key: key.clone(), ceilings: ceilings.clone() };
-    std::fs::write(&neighbour, serde_json::to_vec_pretty(&remembered)?)?;
-    std::fs::rename(neighbour, file)
+pub fn remember(dir: &Path, key: &Key, ceilings: &Ceilings) -> io::Result<()> {
+    cache::remember(dir, KIND, key, &Remembered { ceilings: ceilings.clone() })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::{
 /// Bytes of one overwrite.
 const BLOCK_BYTES: usize = 4096;
 /// The first flushes also write the file's metadata: not measured.
-const WARM_UP: usize = 5;
+pub const WARM_UP: usize = 5;
 /// Enough for a median.
 const SAMPLES_MAX: usize = 200;
 /// A slow disk gets fewer samples, not a longer wait.
@@ -28,14 +28,21 @@ pub fn median(dir: &Path) -> io::Result<Duration> {
     measured
 }
 
+/// One overwrite of the first 4 KiB, and its fdatasync.
+///
+/// # Errors
+/// The system fails either.
+pub fn once(file: &File) -> io::Result<()> {
+    file.write_all_at(&[0x5a; BLOCK_BYTES], 0)?;
+    file.sync_data()
+}
+
 fn measure(file: &File) -> io::Result<Duration> {
-    let block = [0x5a; BLOCK_BYTES];
     let begin = Instant::now();
     let mut samples = Vec::with_capacity(SAMPLES_MAX);
     for round in 0..WARM_UP + SAMPLES_MAX {
         let start = Instant::now();
-        file.write_all_at(&block, 0)?;
-        file.sync_data()?;
+        once(file)?;
         if round >= WARM_UP {
             samples.push(start.elapsed());
         }

@@ -4,6 +4,7 @@
 //! ([`process`]), the results folder ([`results`]). What never does: load. No process plays two engines, and this one plays none.
 
 pub mod assemble;
+pub mod cache;
 pub mod engines;
 pub mod facts;
 pub mod interrupt;

@@ -1,6 +1,6 @@
 //! Everything that is fixed before a run touches the disk: the profile, what can run here, where data go, what fits.
 
-use super::{facts, profiles, screen::Screen, walls};
+use super::{cache, facts, profiles, screen::Screen, walls};
 use crate::calibrate::{Ceilings, remembered};
 use crate::child::{job::Sizes, play::batch_bytes};
 use crate::config::{RunConfig, Usage, results_root};
@@ -132,18 +132,18 @@ impl Prepared {
     /// The ceilings that `highwater calibrate` remembered for this machine and device.
     #[must_use]
     pub fn remembered_ceilings(&self) -> Option<Ceilings> {
-        remembered::recall(&walls::cache_dir()?, &remembered::Key::of(&self.data_parent))
+        remembered::recall(&cache::dir()?, &remembered::Key::of(&self.data_parent))
     }
 
     /// Walls that are remembered for this run.
     #[must_use]
     pub fn remembered_walls(&self, config: &RunConfig) -> Vec<Wall> {
-        walls::cache_dir().map(|dir| walls::recall(&dir, &self.walls_key(config))).unwrap_or_default()
+        cache::dir().map(|dir| walls::recall(&dir, &self.walls_key(config))).unwrap_or_default()
     }
 
     /// Remembers walls; that it cannot is worth a line, not the run.
     pub fn remember_walls(&self, config: &RunConfig, found: &[Wall], screen: &mut Screen) {
-        let Some(dir) = walls::cache_dir() else { return };
+        let Some(dir) = cache::dir() else { return };
         if let Err(error) = walls::remember(&dir, &self.walls_key(config), found) {
             screen.line(&format!("the walls could not be remembered in {}: {error}", dir.display()));
         }

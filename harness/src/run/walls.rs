@@ -1,12 +1,10 @@
 //! Walls: what each engine sustains. Measured once for a machine, device, profile, durability and shards, then remembered.
 
+use super::cache;
 use crate::summary::{Plateau, PlateauOf, Wall};
 use broker::{Durability, EngineKind};
 use serde::{Deserialize, Serialize};
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path};
 
 /// Of the null engine's wall: a flood above it would measure the harness.
 const NULL_SHARE_MAX: f64 = 0.8;
@@ -14,6 +12,8 @@ const NULL_SHARE_MAX: f64 = 0.8;
 pub const OF_WALL_DEFAULT: f64 = 1.5;
 /// Version of the remembered file.
 const VERSION: u32 = 1;
+/// What the remembered files are called.
+const KIND: &str = "walls";
 
 /// What walls were measured for. Anything else that changes them (a new build, another disk on the same name) is told by `--peak probe`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,32 +34,14 @@ pub struct Key {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Remembered {
     version: u32,
-    key: Key,
     walls: Vec<Wall>,
-}
-
-/// The folder of remembered walls: `$XDG_CACHE_HOME/highwater` or `~/.cache/highwater`; `None` without a home.
-#[must_use]
-pub fn cache_dir() -> Option<PathBuf> {
-    let given = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
-    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
-    Some(given.or_else(home)?.join("highwater"))
-}
-
-fn path(dir: &Path, key: &Key) -> PathBuf {
-    use sha2::{Digest, Sha256};
-    let text = serde_json::to_vec(key).expect("strings and numbers have a JSON form");
-    let name: String = Sha256::digest(text).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    dir.join(format!("walls-{name}.json"))
 }
 
 /// The walls remembered for a key; empty if there are none, or the file is of another version or for another key.
 #[must_use]
 pub fn recall(dir: &Path, key: &Key) -> Vec<Wall> {
-    let text = std::fs::read_to_string(path(dir, key)).unwrap_or_default();
-    let remembered = serde_json::from_str::<Remembered>(&text).ok();
-    let fits = |remembered: &Remembered| remembered.version == VERSION && remembered.key == *key;
-    remembered.filter(fits).map(|remembered| remembered.walls).unwrap_or_default()
+    let remembered: Option<Remembered> = cache::recall(dir, KIND, key);
+    remembered.filter(|remembered| remembered.version == VERSION).map(|remembered| remembered.walls).unwrap_or_default()
 }
 
 /// Remembers walls, whole or not at all.
@@ -67,12 +49,7 @@ pub fn recall(dir: &Path, key: &Key) -> Vec<Wall> {
 /// # Errors
 /// The folder cannot be written.
 pub fn remember(dir: &Path, key: &Key, walls: &[Wall]) -> io::Result<()> {
-    std::fs::create_dir_all(dir)?;
-    let remembered = Remembered { version: VERSION, key: key.clone(), walls: walls.to_vec() };
-    let file = path(dir, key);
-    let neighbour = file.with_extension(format!("{}.new", std::process::id()));
-    std::fs::write(&neighbour, serde_json::to_vec_pretty(&remembered)?)?;
-    std::fs::rename(neighbour, file)
+    cache::remember(dir, KIND, key, &Remembered { version: VERSION, walls: walls.to_vec() })
 }
 
 /// What is to be probed: every disk engine at `durable` and `none`, and at the run's own durability if that is neither; the null
@@ -195,7 +172,7 @@ mod tests {
         remember(&dir, &key, &walls()).unwrap();
         assert_eq!(recall(&dir, &key), walls());
         assert!(recall(&dir, &Key { shards: 2, ..key.clone() }).is_empty());
-        std::fs::write(path(&dir, &key), "garbage").unwrap();
+        std::fs::write(cache::path(&dir, KIND, &key), "garbage").unwrap();
         assert!(recall(&dir, &key).is_empty());
         std::fs::remove_dir_all(&dir).unwrap();
     }

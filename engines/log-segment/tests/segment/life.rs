@@ -47,7 +47,7 @@ impl Log {
         let file = open(&recovered.active.path);
         let log = Self {
             keeper: Keeper::new(ring, &helper, data, config, recovered.marks.start),
-            preparer: Preparer::new(ring, &helper, data, config, Plain, recovered.next_number),
+            preparer: Preparer::new(ring, &helper, data, config, Plain, recovered.next_number, None),
             segments: Segments::new(config, sealed, (recovered.active, file)),
             epoch: recovered.epoch,
             helper,
@@ -282,7 +282,7 @@ fn a_full_disk_is_said_and_harmless() {
         log.append(1, 100).await;
         let end = log.segments.end();
         let huge = LogConfig { segment_bytes: 1 << 50, ..config.clone() };
-        let preparer = Preparer::new(&ring, &log.helper, &data, &huge, Plain, 100);
+        let preparer = Preparer::new(&ring, &log.helper, &data, &huge, Plain, 100, None);
         assert!(preparer.take().is_none());
         preparer.room().await;
         assert!(preparer.is_full() && !preparer.is_ready());
