@@ -27,8 +27,8 @@ use std::{
 /// # Lost wake-ups
 /// glommio can park with runnable tasks (glommio/glommio#53). So a heartbeat ticks every [`RingConfig::heartbeat`]
 /// while anything is in flight, up to eight times more slowly while nothing happens, 128 times while all that is in
-/// flight are accepts and doorbells, and stops when nothing is in flight. A *rescue* is counted when glommio's reactor fires a tick at a moment when the pump was woken more than a
-/// tenth of the heartbeat ago and has not run since: the reactor looks at its timers only between runs of the tasks, so
+/// flight are accepts and doorbells, and stops when nothing is in flight. A *rescue* is counted when glommio's reactor
+/// fires a tick at a moment when the pump was woken more than a tenth of the heartbeat ago and has not run since: the reactor looks at its timers only between runs of the tasks, so
 /// the executor must have slept on a runnable pump (or a task kept the core beyond the preempt timer of 100 ms, which
 /// is a stall as well). The preempt timer is left at 100 ms, where such a park was never seen. A tick also has a
 /// sleeping pump enter once, with the signal off, so that a signal that the kernel lost costs a heartbeat and not the

@@ -3,7 +3,7 @@
 use super::{
     Bench, EngineCase, Found, Pair,
     appends::{self, Appends},
-    in_process::{self, LOG, Log, Measurement, sample, timed},
+    in_process::{self, Log, Measurement, sample, timed},
     row::Goal,
 };
 use crate::calibrate::{
@@ -12,7 +12,7 @@ use crate::calibrate::{
     lab::Lab,
 };
 use broker::EngineKind;
-use log_api::{EngineConfig, Level, LogEngine, Read, ReadKind};
+use log_api::{EngineConfig, Level, LogEngine, ReadKind};
 
 const ENGINE: EngineKind = EngineKind::Direct;
 /// Batches of one record and their depth, without flushes.
@@ -92,21 +92,8 @@ impl Measurement for ColdRead {
 
     async fn pair<E: LogEngine>(&mut self, log: &Log<E>, lab: &mut Lab) -> anyhow::Result<Pair> {
         let before = sample(lab, COLD_CEILING)?;
-        let (read, took) = timed(read_all(log)).await;
+        let (read, took) = timed(log.read_through(ReadKind::Scan, drop)).await;
         let after = sample(lab, COLD_CEILING)?;
         Ok(Pair { figure: read? as f64 / took.as_secs_f64(), ceiling: (before + after) / 2.0 })
     }
-}
-
-/// Reads the log once through: bytes.
-async fn read_all<E: LogEngine>(log: &Log<E>) -> anyhow::Result<u64> {
-    let marks = log.engine.marks(LOG);
-    let (mut from, mut bytes) = (marks.start, 0);
-    while from < marks.placed {
-        let read = Read { from, until: marks.placed, bytes_max: 1 << 20, kind: ReadKind::Scan };
-        let chunk = log.engine.read(LOG, read).await?;
-        anyhow::ensure!(chunk.next > from, "a read that gets nowhere at offset {}", from.0);
-        (from, bytes) = (chunk.next, bytes + chunk.bytes);
-    }
-    Ok(bytes)
 }

@@ -6,7 +6,9 @@ use crate::calibrate::{Case, lab::Lab, memory::warm};
 use crate::run::results::Scratch;
 use anyhow::Context;
 use broker::{EngineKind, engine::EngineUser};
-use log_api::{AppendError, Batch, CounterSnapshot, EngineConfig, Level, LogEngine, LogId, Offset};
+use log_api::{
+    AppendError, Batch, Chunk, CounterSnapshot, EngineConfig, Level, LogEngine, LogId, Offset, Read, ReadKind,
+};
 use rustix::time::{ClockId, clock_gettime};
 use shard_ring::{ExecutorConfig, Ring, RingConfig, sleep};
 use std::{
@@ -83,6 +85,23 @@ impl<E: LogEngine> Log<E> {
                 Err(error) => return Err(error).context("append"),
             }
         }
+    }
+
+    /// Reads the log once through: bytes. `each` gets every chunk.
+    ///
+    /// # Errors
+    /// The engine fails, or a read gets nowhere.
+    pub async fn read_through(&self, kind: ReadKind, mut each: impl FnMut(Chunk<E::Pin>)) -> anyhow::Result<u64> {
+        let marks = self.engine.marks(LOG);
+        let (mut from, mut bytes) = (marks.start, 0);
+        while from < marks.placed {
+            let read = Read { from, until: marks.placed, bytes_max: 1 << 20, kind };
+            let chunk = self.engine.read(LOG, read).await?;
+            anyhow::ensure!(chunk.next > from, "a read that gets nowhere at offset {}", from.0);
+            (from, bytes) = (chunk.next, bytes + chunk.bytes);
+            each(chunk);
+        }
+        Ok(bytes)
     }
 
     /// Commits, and gives old segments up.

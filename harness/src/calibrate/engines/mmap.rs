@@ -3,13 +3,13 @@
 use super::{
     Bench, EngineCase, Found, Pair,
     appends::{self, Encoded},
-    in_process::{self, LOG, Log, Measurement, timed},
+    in_process::{self, Log, Measurement, timed},
     pagecache::hundred,
     row::Goal,
 };
 use crate::calibrate::{Case, lab::Lab};
 use broker::EngineKind;
-use log_api::{Chunk, EngineConfig, Level, LogEngine, Piece, Read, ReadKind};
+use log_api::{Chunk, EngineConfig, Level, LogEngine, Piece, ReadKind};
 use std::time::Instant;
 
 const ENGINE: EngineKind = EngineKind::Mmap;
@@ -48,7 +48,7 @@ impl Measurement for HotRead {
 
     async fn pair<E: LogEngine>(&mut self, log: &Log<E>, _lab: &mut Lab) -> anyhow::Result<Pair> {
         let mut held = Vec::new();
-        let (bytes, _) = timed(pass(log, |chunk| held.push(chunk))).await;
+        let (bytes, _) = timed(log.read_through(ReadKind::Hot, |chunk| held.push(chunk))).await;
         let all: u64 = bytes?;
         let begun = Instant::now();
         for _ in 0..PASSES {
@@ -59,27 +59,13 @@ impl Measurement for HotRead {
         let (read, took) = timed(async {
             let mut bytes = 0;
             for _ in 0..PASSES {
-                bytes += pass(log, |chunk| checksum::<E>(&chunk)).await?;
+                bytes += log.read_through(ReadKind::Hot, |chunk| checksum::<E>(&chunk)).await?;
             }
             anyhow::Ok(bytes)
         })
         .await;
         Ok(Pair { figure: read? as f64 / took.as_secs_f64(), ceiling })
     }
-}
-
-/// Reads the log once through; bytes.
-async fn pass<E: LogEngine>(log: &Log<E>, mut each: impl FnMut(Chunk<E::Pin>)) -> anyhow::Result<u64> {
-    let marks = log.engine.marks(LOG);
-    let (mut from, mut bytes) = (marks.start, 0);
-    while from < marks.placed {
-        let read = Read { from, until: marks.placed, bytes_max: 1 << 20, kind: ReadKind::Hot };
-        let chunk = log.engine.read(LOG, read).await?;
-        anyhow::ensure!(chunk.next > from, "a read that gets nowhere at offset {}", from.0);
-        (from, bytes) = (chunk.next, bytes + chunk.bytes);
-        each(chunk);
-    }
-    Ok(bytes)
 }
 
 /// Checksums every byte that a chunk holds in memory.
