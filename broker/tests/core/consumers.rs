@@ -1,6 +1,6 @@
 //! Consumers receive the log byte for byte up to the commit point, whatever other consumers do.
 
-use crate::support::{batch, fill, numbers, publish, receive, subscribe};
+use crate::support::{batch, fill, numbers, publish, read, receive, subscribe};
 use broker::{EngineKind, Node, NodeConfig, NodeReport, Producer, Stop, consumer::Request};
 use log_api::{Offset, ReadKind};
 use log_format::peek;
@@ -22,7 +22,7 @@ fn node(change: impl FnOnce(&mut NodeConfig)) -> (Node, Producer, SocketAddr) {
 
 /// Whether the other side has ended the connection without a byte.
 fn is_closed(stream: &mut TcpStream) -> bool {
-    match stream.read(&mut [0; 1]) {
+    match read(stream, &mut [0; 1]) {
         Ok(0) => true,
         Ok(_) => false,
         Err(error) => error.kind() == ErrorKind::ConnectionReset,

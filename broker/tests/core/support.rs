@@ -11,7 +11,7 @@ use shard_ring::{ExecutorConfig, Ring, yield_now};
 use std::{
     collections::HashMap,
     future::Future,
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     time::Duration,
 };
@@ -162,12 +162,23 @@ pub(crate) fn subscribe(address: SocketAddr, from: Offset, kind: ReadKind) -> Tc
     stream
 }
 
+/// A read that goes on when it was interrupted: a socket with a time limit answers `EINTR` whenever its process was stopped and
+/// goes on (signal(7), "Interruption of system calls by stop signals"), as a machine does that is paused.
+pub(crate) fn read(stream: &mut TcpStream, buffer: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match stream.read(buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}
+
 /// Reads until the log's first `end` offsets have come, from `base` on.
 pub(crate) fn receive(stream: &mut TcpStream, base: u64, end: u64) -> Vec<u8> {
     let (mut bytes, mut checked, mut next) = (Vec::new(), 0, base);
     let mut buffer = vec![0; 64 << 10];
     while next < end {
-        let read = stream.read(&mut buffer).unwrap();
+        let read = read(stream, &mut buffer).unwrap();
         assert!(read > 0, "the stream ended at {next}, before {end}");
         bytes.extend_from_slice(&buffer[..read]);
         while let Some(header) = peek(&bytes[checked..]).unwrap() {

@@ -112,9 +112,10 @@ impl Loopback {
             while at < FILE_BYTES {
                 match rustix::fs::sendfile(socket, &self.file, Some(&mut at), super::BLOCK_BYTES_MAX) {
                     Ok(_) | Err(Errno::INTR) => {}
-                    Err(Errno::AGAIN) => {
-                        poll(&mut [PollFd::new(socket, PollFlags::OUT)], None)?;
-                    }
+                    Err(Errno::AGAIN) => match poll(&mut [PollFd::new(socket, PollFlags::OUT)], None) {
+                        Ok(_) | Err(Errno::INTR) => {}
+                        Err(error) => return Err(error.into()),
+                    },
                     Err(Errno::PIPE | Errno::CONNRESET) => return Ok(()),
                     Err(error) => return Err(error.into()),
                 }
