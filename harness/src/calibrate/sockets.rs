@@ -168,6 +168,33 @@ fn error(result: i32) -> io::Error {
     io::Error::from_raw_os_error(-result)
 }
 
+/// What comes in a window after a warm-up. A machine may pause for longer than both, so the window is as long after its own start as
+/// it is meant to be, and stays open until something has come.
+struct Counted {
+    warm: Instant,
+    window: Duration,
+    from: Option<Instant>,
+    count: u64,
+}
+
+impl Counted {
+    fn new(warm_up: Duration, window: Duration) -> Self {
+        Self { warm: Instant::now() + warm_up, window, from: None, count: 0 }
+    }
+
+    /// The rate a second, once the window is over. To be asked before what came with a turn is counted.
+    fn finished(&mut self, now: Instant) -> Option<f64> {
+        match self.from {
+            None if now > self.warm => (self.from, self.count) = (Some(now), 0),
+            Some(from) if self.count > 0 && now - from > self.window => {
+                return Some(self.count as f64 / (now - from).as_secs_f64());
+            }
+            _ => {}
+        }
+        None
+    }
+}
+
 /// Answers until all peers have gone.
 ///
 /// # Errors
@@ -226,18 +253,13 @@ pub fn ask(sockets: Vec<TcpStream>, warm_up: Duration, window: Duration) -> io::
         bare.send(number, &REQUEST)?;
     }
     let mut received = vec![0; connections];
-    let (mut batch, mut answers, mut latencies) = (Vec::new(), 0_u64, Latencies::default());
-    let begun = Instant::now();
-    let (mut counted_from, mut last) = (begun, begun);
+    let (mut batch, mut latencies) = (Vec::new(), Latencies::default());
+    let (mut answers, mut last) = (Counted::new(warm_up, window), Instant::now());
     loop {
         bare.turn(&mut batch)?;
         let now = Instant::now();
-        if counted_from == begun && now - begun > warm_up {
-            (counted_from, answers) = (now, 0);
-        }
-        if now - begun > warm_up + window {
-            let p50_ns = latencies.median_ns().filter(|_| connections == 1);
-            return Ok(Sample { per_s: answers as f64 / (now - counted_from).as_secs_f64(), p50_ns });
+        if let Some(per_s) = answers.finished(now) {
+            return Ok(Sample { per_s, p50_ns: latencies.median_ns().filter(|_| connections == 1) });
         }
         for done in batch.drain(..) {
             let number = (done.user_data & !SEND) as usize;
@@ -250,7 +272,7 @@ pub fn ask(sockets: Vec<TcpStream>, warm_up: Duration, window: Duration) -> io::
             received[number] += bare.received(number, &done)?.ok_or(io::ErrorKind::UnexpectedEof)?;
             while received[number] >= ANSWER_BYTES {
                 received[number] -= ANSWER_BYTES;
-                answers += 1;
+                answers.count += 1;
                 latencies.record(now - last);
                 last = now;
                 bare.send(number, &REQUEST)?;
@@ -266,20 +288,14 @@ pub fn ask(sockets: Vec<TcpStream>, warm_up: Duration, window: Duration) -> io::
 pub fn receive(socket: TcpStream, warm_up: Duration, window: Duration) -> io::Result<f64> {
     let mut bare = Bare::new(vec![socket], 64, 64 << 10)?;
     bare.arm(0)?;
-    let (mut batch, mut bytes) = (Vec::new(), 0);
-    let begun = Instant::now();
-    let mut counted_from = begun;
+    let (mut batch, mut bytes) = (Vec::new(), Counted::new(warm_up, window));
     loop {
         bare.turn(&mut batch)?;
-        let now = Instant::now();
-        if counted_from == begun && now - begun > warm_up {
-            (counted_from, bytes) = (now, 0);
-        }
-        if now - begun > warm_up + window {
-            return Ok(bytes as f64 / (now - counted_from).as_secs_f64());
+        if let Some(per_s) = bytes.finished(Instant::now()) {
+            return Ok(per_s);
         }
         for done in batch.drain(..) {
-            bytes += bare.received(0, &done)?.ok_or(io::ErrorKind::UnexpectedEof)? as u64;
+            bytes.count += bare.received(0, &done)?.ok_or(io::ErrorKind::UnexpectedEof)? as u64;
         }
     }
 }
