@@ -129,7 +129,8 @@ results/local/latest/report.html
 #[test]
 fn a_harness_bound_row_is_marked_and_its_wall_is_a_lower_bound() {
     let mut summary = night();
-    measured(&mut summary, "mmap").generator = GeneratorLoad { busy_share_peak: 0.967, harness_bound: true };
+    measured(&mut summary, "mmap").generator =
+        GeneratorLoad { busy_share_peak: 0.967, harness_bound: true, taken: None };
     for wall in summary.walls.iter_mut().filter(|wall| wall.engine == "mmap") {
         wall.harness_bound = true;
     }

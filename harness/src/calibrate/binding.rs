@@ -165,7 +165,7 @@ mod tests {
             }),
             ceilings: Vec::new(),
             attestation: Vec::new(),
-            generator: GeneratorLoad { busy_share_peak: 0.3, harness_bound: false },
+            generator: GeneratorLoad { busy_share_peak: 0.3, harness_bound: false, taken: None },
             content: Content::default(),
             validity: Vec::new(),
             notes: Vec::new(),

@@ -2,7 +2,7 @@
 
 use crate::cost::{
     device::{Device, DeviceCounts},
-    kernel,
+    kernel::Others,
     threads::{Threads, UsedByRole},
 };
 use crate::summary::{Attestation, Costs, StageCost};
@@ -20,16 +20,21 @@ const GB: f64 = 1e9;
 /// A share of time that a thread waited for its core and that is worth a sentence.
 const WAITED_SHARE_MIN: f64 = 0.001;
 
+/// A share of one core's time that another process used and that is worth its name.
+const STRANGER_SHARE_MIN: f64 = 0.005;
+/// Others that are named at most.
+const STRANGERS_MAX: usize = 3;
+
 /// Everything sampled at one moment.
 pub struct Sample {
     at: Instant,
     threads: Threads,
     device: Option<DeviceCounts>,
-    write_back_ns: Option<u64>,
+    others: Others,
 }
 
 /// What was used between two samples.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Spent {
     /// Time between them.
     pub time: Duration,
@@ -39,6 +44,8 @@ pub struct Spent {
     pub device: Option<DeviceCounts>,
     /// By the kernel's write-back, if it can be seen.
     pub write_back_ns: Option<u64>,
+    /// Other processes and kernel threads that worked meanwhile, the busiest first: name and nanoseconds.
+    pub strangers: Vec<(String, u64)>,
 }
 
 impl Sample {
@@ -49,7 +56,7 @@ impl Sample {
         Self {
             at: Instant::now(),
             device: device.and_then(|device| device.counts()),
-            write_back_ns: kernel::write_back_cpu_ns(),
+            others: Others::sample(),
             threads: Threads::sample(),
         }
     }
@@ -57,14 +64,18 @@ impl Sample {
     /// What was used since `earlier`.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Spent {
+        let time = self.at - earlier.at;
+        let least_ns = (time.as_nanos() as f64 * STRANGER_SHARE_MIN) as u64;
         Spent {
-            time: self.at - earlier.at,
+            time,
             used: self.threads.since(&earlier.threads),
             device: self.device.zip(earlier.device).map(|(now, before)| now.since(before)),
             write_back_ns: self
+                .others
                 .write_back_ns
-                .zip(earlier.write_back_ns)
+                .zip(earlier.others.write_back_ns)
                 .map(|(now, before)| now.saturating_sub(before)),
+            strangers: self.others.busy_since(&earlier.others, least_ns),
         }
     }
 }
@@ -232,6 +243,12 @@ pub fn notes(report: &NodeReport, spent: &Spent) -> Vec<String> {
             notes.push(format!("something else had the {whose} core for {:.1} % of the time", share * 100.0));
         }
     }
+    if !spent.strangers.is_empty() {
+        let named = spent.strangers.iter().take(STRANGERS_MAX);
+        let named: Vec<String> = named.map(|(name, ns)| format!("{name} {:.2} s", *ns as f64 / NS_PER_S)).collect();
+        let time_s = spent.time.as_secs_f64();
+        notes.push(format!("others at work on this machine in these {time_s:.0} s: {}", named.join(", ")));
+    }
     notes
 }
 
@@ -259,6 +276,7 @@ mod tests {
             used: UsedByRole { shards: cpu(8), helpers: cpu(2), ring_workers: cpu(1), load: cpu(99) },
             device: Some(DeviceCounts { read_bytes: 0, written_bytes: 6_000_000_000, flushes: 9 }),
             write_back_ns: Some(4_000_000_000),
+            strangers: Vec::new(),
         };
         let costs = costs(EngineKind::PageCache, Some(SendPath::Copy), 2, &report(), &spent);
         assert_eq!(costs.cpu_shard_s_per_gb, Some(2.0));
@@ -276,9 +294,26 @@ mod tests {
     #[test]
     fn an_engine_without_files_has_no_device_bytes() {
         let used = UsedByRole::default();
-        let spent = Spent { time: Duration::ZERO, used, device: Some(DeviceCounts::default()), write_back_ns: Some(1) };
+        let spent = Spent {
+            time: Duration::ZERO,
+            used,
+            device: Some(DeviceCounts::default()),
+            write_back_ns: Some(1),
+            strangers: Vec::new(),
+        };
         let costs = costs(EngineKind::Memory, None, 0, &report(), &spent);
         assert_eq!((costs.device_bytes, costs.written_bytes, costs.cpu_write_back_s_per_gb), (None, None, None));
+    }
+
+    #[test]
+    fn the_busiest_of_the_others_are_named() {
+        let earlier = Sample::take(None);
+        let mut spent = Sample::take(None).since(&earlier);
+        spent.time = Duration::from_secs(10);
+        spent.strangers = ["a", "b", "c", "d"].map(|name| (name.to_owned(), 1_500_000_000)).to_vec();
+        let notes = notes(&report(), &spent);
+        let named = "others at work on this machine in these 10 s: a 1.50 s, b 1.50 s, c 1.50 s";
+        assert!(notes.iter().any(|note| note == named), "{notes:?}");
     }
 
     #[test]

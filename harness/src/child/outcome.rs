@@ -60,8 +60,9 @@ impl Finished<'_> {
         let objectives = resolved.objectives_for(durability);
         let wanted: Vec<(u64, f64)> = objectives.map(|objective| (objective.within_ns, objective.share)).collect();
         let content = self.content();
+        let generator = measure::generator(resolved, played);
         let validity = vec![
-            measure::lateness_verdict(&total),
+            measure::lateness_verdict(&total, generator.taken),
             measure::achieved_verdict(job, &played.recorder, &series),
             measure::arrivals_verdict(resolved, &phases, &played.end),
             self.content_verdict(&content),
@@ -83,7 +84,7 @@ impl Finished<'_> {
                 dry: measure::dry(&series, interval_s, played),
                 objectives: measure::objectives(&wanted, &played.recorder, &series, interval_s),
                 throughput: measure::throughput(resolved, &phases, &series),
-                generator: measure::generator(resolved, played),
+                generator,
                 costs: costs::costs(engine, send, loaded.tails, report, spent),
                 plateau_use: loaded.plateau_use,
                 ceilings: Vec::new(),

@@ -1,31 +1,63 @@
 //! What the kernel does on behalf of everybody: write-back threads, dirty memory.
 
 use super::threads::{parse_schedstat, parse_stat};
-use std::fs;
+use std::{collections::BTreeMap, fs};
 
-/// Processor time of the kernel's own threads that carry written data to the device: workers (`kworker`), the journal
-/// (`jbd2`, `xfsaild`), reclaim (`kswapd`). Nanoseconds since the machine started; `None` where they cannot be seen, as in a container
-/// with its own process table. It belongs to the whole machine, so it is shown apart and charged to no engine.
-#[must_use]
-pub fn write_back_cpu_ns() -> Option<u64> {
-    let mut sum_ns = 0;
-    let mut seen = false;
-    for entry in fs::read_dir("/proc").ok()?.flatten() {
-        let path = entry.path();
-        if !entry.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit) {
-            continue;
-        }
-        let Some(stat) = fs::read_to_string(path.join("stat")).ok().and_then(|text| parse_stat(&text)) else {
-            continue;
-        };
-        if stat.parent == KTHREADD && carries_data(&stat.name) {
-            let precise = fs::read_to_string(path.join("schedstat")).ok().and_then(|text| parse_schedstat(&text));
+/// Processor time of everything on this machine that is not this process.
+#[derive(Clone, Debug, Default)]
+pub struct Others {
+    /// Of the kernel's own threads that carry written data to the device: workers (`kworker`), the journal (`jbd2`, `xfsaild`), reclaim
+    /// (`kswapd`). Nanoseconds since the machine started; `None` where they cannot be seen, as in a container with its own process
+    /// table. It belongs to the whole machine, so it is shown apart and charged to no engine.
+    pub write_back_ns: Option<u64>,
+    /// Of everybody else, by process: its name and its nanoseconds.
+    strangers: BTreeMap<u32, (String, u64)>,
+}
+
+impl Others {
+    /// Reads `/proc`.
+    #[must_use]
+    pub fn sample() -> Self {
+        let mut others = Self::default();
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+            let path = entry.path();
+            let Some(stat) = fs::read_to_string(path.join("stat")).ok().and_then(|text| parse_stat(&text)) else {
+                continue;
+            };
+            if pid == std::process::id() {
+                continue;
+            }
+            // A process's `schedstat` is its first thread's alone: precise for the kernel's threads, which are alone.
+            let of_kernel = stat.parent == KTHREADD;
+            let precise = fs::read_to_string(path.join("schedstat")).ok().filter(|_| of_kernel);
             let by_ticks = stat.cpu_ticks * 1_000_000_000 / rustix::param::clock_ticks_per_second();
-            sum_ns += precise.map_or(by_ticks, |(cpu_ns, _)| cpu_ns);
-            seen = true;
+            let cpu_ns = precise.and_then(|text| parse_schedstat(&text)).map_or(by_ticks, |(cpu_ns, _)| cpu_ns);
+            if of_kernel && carries_data(&stat.name) {
+                others.write_back_ns = Some(others.write_back_ns.unwrap_or(0) + cpu_ns);
+            } else {
+                others.strangers.insert(pid, (stat.name, cpu_ns));
+            }
         }
+        others
     }
-    seen.then_some(sum_ns)
+
+    /// Who of the strangers has worked for at least `least_ns` since `earlier`, the busiest first. What began and ended in between is not
+    /// seen.
+    #[must_use]
+    pub fn busy_since(&self, earlier: &Self, least_ns: u64) -> Vec<(String, u64)> {
+        let mut busy: Vec<(String, u64)> = self
+            .strangers
+            .iter()
+            .map(|(pid, (name, now_ns))| {
+                let before = earlier.strangers.get(pid).filter(|(before, _)| before == name);
+                (name.clone(), now_ns.saturating_sub(before.map_or(0, |(_, ns)| *ns)))
+            })
+            .filter(|(_, ns)| *ns >= least_ns)
+            .collect();
+        busy.sort_by_key(|(_, ns)| std::cmp::Reverse(*ns));
+        busy
+    }
 }
 
 /// The parent of all kernel threads.
@@ -86,6 +118,25 @@ mod tests {
         assert_eq!((memory.dirty_bytes, memory.writeback_bytes), (216 * 1024, 4 * 1024));
         assert_eq!((memory.total_bytes, memory.unsettled_bytes()), (24_684_096 * 1024, 220 * 1024));
         assert_eq!(parse_meminfo(""), Memory::default());
+    }
+
+    #[test]
+    fn strangers_are_named_by_what_they_did_since() {
+        let of = |list: &[(u32, &str, u64)]| Others {
+            write_back_ns: None,
+            strangers: list.iter().map(|(pid, name, ns)| (*pid, ((*name).to_owned(), *ns))).collect(),
+        };
+        let earlier = of(&[(1, "init", 500), (2, "scan", 100), (3, "gone", 9), (4, "old name", 700)]);
+        let now = of(&[(1, "init", 500), (2, "scan", 160), (4, "new name", 800), (5, "new", 50)]);
+        let busy = |least| now.busy_since(&earlier, least).into_iter().map(|(name, ns)| format!("{name} {ns}"));
+        assert_eq!(busy(50).collect::<Vec<_>>(), ["new name 800", "scan 60", "new 50"]);
+        assert_eq!(busy(100).collect::<Vec<_>>(), ["new name 800"]);
+    }
+
+    #[test]
+    fn this_process_is_no_stranger() {
+        let others = Others::sample();
+        assert!(!others.strangers.contains_key(&std::process::id()));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::{
     encode::Encoder,
     feed::{Feed, Pace, Tally, Turn},
     recorder::Recorder,
+    taken::Taken,
 };
 use crate::profile::Resolved;
 use std::time::Duration;
@@ -77,6 +78,8 @@ pub struct Played {
     pub tally: Tally,
     /// Time in which the generator did something, by interval of the axis.
     pub busy_ns: Vec<u64>,
+    /// Time that the machine took from the generator's core.
+    pub taken: Taken,
     /// How it ended.
     pub end: End,
 }
@@ -121,6 +124,7 @@ impl Generator {
         let mut next_tick_ns = start_ns;
         let mut give_up_ns = end_ns + limits.drain.as_nanos() as u64;
         let mut everything_acknowledged = false;
+        let mut taken = Taken::begin();
         let mut at_ns = now_ns();
         let end = loop {
             let turn_start_ns = at_ns;
@@ -144,6 +148,7 @@ impl Generator {
             let receive_start_ns = now_ns();
             let received = self.consumers.turn(receive_start_ns, &mut recorder)?;
             at_ns = now_ns();
+            taken.turn(turn_start_ns, at_ns);
             let closed_ns = (at_ns - receive_start_ns) as f64 * received.closed_loop_share();
             if worked || received.tail_bytes > 0 {
                 busy.add(turn_start_ns, at_ns - closed_ns as u64);
@@ -176,14 +181,14 @@ impl Generator {
                 break if everything_acknowledged { End::NotReceived } else { End::NotDry };
             }
             if !worked {
-                at_ns = self.rest(at_ns, next_due_ns.min(next_tick_ns), tails)?;
+                at_ns = self.rest(at_ns, next_due_ns.min(next_tick_ns), tails, &mut taken)?;
             }
         };
         let until_ns = if let End::Stopped(at) = end { at } else { u64::MAX };
         for feed in &mut self.feeds {
             feed.abandon(until_ns, |at_ns, messages| recorder.abandoned(at_ns, messages));
         }
-        Ok(Played { recorder, tally: self.tally(), busy_ns: busy.by_interval, end })
+        Ok(Played { recorder, tally: self.tally(), busy_ns: busy.by_interval, taken, end })
     }
 
     /// Floods the shards as fast as they take it, until everything is acknowledged or `tick` says no: for a probe, or to write history. Tail consumers may lag by a
@@ -202,6 +207,7 @@ impl Generator {
         let mut busy = Busy { start_ns, interval_ns: axis.interval_ns(), by_interval: Vec::new() };
         let tails = u64::from(resolved.consumers.tail);
         let mut next_tick_ns = start_ns;
+        let mut taken = Taken::begin();
         let mut at_ns = now_ns();
         loop {
             let turn_start_ns = at_ns;
@@ -216,6 +222,7 @@ impl Generator {
             }
             worked |= self.consumers.turn(at_ns, &mut recorder)?.worked;
             at_ns = now_ns();
+            taken.turn(turn_start_ns, at_ns);
             if worked {
                 busy.add(turn_start_ns, at_ns);
             }
@@ -226,7 +233,7 @@ impl Generator {
                 let at_end = self.feeds.iter().all(|feed| feed.is_at_end() && feed.is_idle());
                 if !goes_on || at_end {
                     let end = if goes_on { End::Complete } else { End::Stopped(schedule_ns) };
-                    return Ok(Played { recorder, tally: self.tally(), busy_ns: busy.by_interval, end });
+                    return Ok(Played { recorder, tally: self.tally(), busy_ns: busy.by_interval, taken, end });
                 }
             }
         }
@@ -286,13 +293,15 @@ impl Generator {
     }
 
     /// Nothing was there to do: spins once, or sleeps when nothing can happen before `next_ns`.
-    fn rest(&mut self, at_ns: u64, next_ns: u64, tails: u64) -> Result<u64, ConsumerError> {
+    fn rest(&mut self, at_ns: u64, next_ns: u64, tails: u64, taken: &mut Taken) -> Result<u64, ConsumerError> {
         let idle_ns = next_ns.saturating_sub(at_ns);
-        if idle_ns >= SLEEP_FROM_NS && self.feeds.iter().all(Feed::is_idle) && self.to_receive(tails) == 0 {
-            self.consumers.wait(Duration::from_nanos((idle_ns - WAKE_EARLY_NS).min(SLEEP_MAX_NS)))?;
-        } else {
+        if idle_ns < SLEEP_FROM_NS || !self.feeds.iter().all(Feed::is_idle) || self.to_receive(tails) > 0 {
             std::hint::spin_loop();
+            return Ok(now_ns());
         }
-        Ok(now_ns())
+        self.consumers.wait(Duration::from_nanos((idle_ns - WAKE_EARLY_NS).min(SLEEP_MAX_NS)))?;
+        let awake_ns = now_ns();
+        taken.slept(at_ns, awake_ns);
+        Ok(awake_ns)
     }
 }

@@ -1,7 +1,8 @@
 //! The generator: producers, consumers and recorders in one loop on one core.
 //!
 //! What lives here: encoding and sending what the schedule has due ([`encode`]), receiving and checking what consumers get
-//! ([`stream`], [`ring`]), writing down when ([`recorder`], [`axis`], [`clock`]). What never does: a thread, a lock, a wait that is
+//! ([`stream`], [`ring`]), writing down when ([`recorder`], [`axis`], [`clock`]), and what the
+//! machine kept the core from all that ([`taken`]). What never does: a thread, a lock, a wait that is
 //! not bounded by the next arrival.
 
 pub mod axis;
@@ -14,3 +15,4 @@ pub mod recorder;
 pub mod ring;
 pub mod stamp;
 pub mod stream;
+pub mod taken;

@@ -373,6 +373,20 @@ pub struct GeneratorLoad {
     pub busy_share_peak: f64,
     /// Over 90 %: the row shows the harness, not the engine.
     pub harness_bound: bool,
+    /// What the machine took from it. Absent in results of builds that did not look.
+    #[serde(default)]
+    pub taken: Option<CoreTaken>,
+}
+
+/// Time in which a spinning thread's core ran something else, or nothing because a host ran another guest.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CoreTaken {
+    /// Share of the time, 0 to 1.
+    pub share: f64,
+    /// The longest time at a stretch, nanoseconds.
+    pub longest_ns: u64,
+    /// The lateness p99.9 that follows from this alone, for a generator whose own work takes no time, nanoseconds.
+    pub lateness_p999_ns: u64,
 }
 
 /// What the consumers found, all of them together.

@@ -16,9 +16,9 @@ mod machine;
 
 pub use ceiling::{CeilingShare, PlateauUse};
 pub use engine::{
-    Attestation, Backlog, Content, Costs, Dry, EngineResult, GeneratorLoad, LatencySet, Measurement, ObjectiveMet,
-    P9999_SAMPLES_MIN, PhaseResult, SAMPLES_BEYOND_MIN, Series, StageCost, Status, Throughput, WINDOW_INTERVALS_MAX,
-    percentile_windows,
+    Attestation, Backlog, Content, CoreTaken, Costs, Dry, EngineResult, GeneratorLoad, LatencySet, Measurement,
+    ObjectiveMet, P9999_SAMPLES_MIN, PhaseResult, SAMPLES_BEYOND_MIN, Series, StageCost, Status, Throughput,
+    WINDOW_INTERVALS_MAX, percentile_windows,
 };
 pub use files::{
     LATENCY_FILE, MANIFEST_FILE, REPORT_FILE, ResultError, SERIES_COLUMNS, SERIES_FILE, SUMMARY_FILE, load_manifest,

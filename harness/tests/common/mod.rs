@@ -251,7 +251,7 @@ fn engine(made: &Made, order: u32, offered_per_s: &[f64]) -> EngineResult {
             attested("appends by its mechanism", "1,234,567 batches"),
             attested("content came back", "every message once, in order"),
         ],
-        generator: GeneratorLoad { busy_share_peak: 0.62, harness_bound: false },
+        generator: GeneratorLoad { busy_share_peak: 0.62, harness_bound: false, taken: None },
         content: Content { tail_consumers: 1, verified_messages: messages, ..Content::default() },
         validity: vec![
             verdict("lateness", true, "p99.9 214 µs, bound 1 ms"),
