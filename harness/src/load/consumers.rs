@@ -12,13 +12,14 @@ use std::{
     time::Duration,
 };
 
-/// Bytes that one turn may check before it looks at anything else: about 100 us of receiving and checksumming.
-const BYTES_A_TURN: usize = 512 << 10;
+/// Bytes that one turn may check before it looks at anything else: about 50 us of receiving and checksumming. Twice what the same turn
+/// sends of 1 KB messages: consumers that catch up after a stall leave the generator most of its rate.
+const BYTES_A_TURN: usize = 128 << 10;
 /// All receive buffers together, to within the bounds of one.
 const BUFFERS_BYTES: usize = 8 << 20;
 /// A buffer holds at least this and two batches of the largest size, at most [`BUFFER_BYTES_MAX`] and as many.
 const BUFFER_BYTES_MIN: usize = 32 << 10;
-const BUFFER_BYTES_MAX: usize = 256 << 10;
+const BUFFER_BYTES_MAX: usize = 128 << 10;
 
 /// A receive that brought less than this came early: the next one waits [`GATHER_NS`], so that a busy log is received in pieces that
 /// are worth a system call. It adds at most this to the end-to-end time of messages that follow each other as closely.
