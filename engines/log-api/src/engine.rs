@@ -28,6 +28,19 @@ pub struct EngineConfig {
     /// How the broker will send what is read. Under [`SendPath::Sendfile`] a read returns [`crate::Piece::File`], under
     /// [`SendPath::Copy`] [`crate::Piece::Pin`], wherever the engine can; it may return the other kind where it cannot.
     pub send: SendPath,
+    /// What the logs are made of.
+    pub framing: Framing,
+}
+
+/// What stands in a log, one after the other: its *entries*.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Framing {
+    /// Record batches. A batch takes as many offsets as it has records.
+    #[default]
+    Bare,
+    /// Record batches of several partitions, a frame of 32 bytes before each (`log_format::Frame`). An entry takes as many offsets as it has
+    /// bytes: an offset is a byte of the log, counted from its beginning. Reads of such a log must start and end between entries.
+    Framed,
 }
 
 impl EngineConfig {
@@ -44,16 +57,19 @@ impl EngineConfig {
             tail_cache_bytes: 64 << 20,
             helper_cpus: Vec::new(),
             send: SendPath::Copy,
+            framing: Framing::Bare,
         }
     }
 }
 
-/// A whole record batch, format v2, whose length, magic and checksum the caller has verified. Base offset and leader
-/// epoch (bytes 0..8 and 12..16, outside the checksum) are whatever the producer wrote: the engine assigns both.
+/// An entry to append: a whole record batch, format v2, whose length, magic and checksum the caller has verified, and for a framed log the
+/// frame before it. The entry's place (bytes 0..8, and 12..16 for the epoch, outside the checksums) is whatever the caller left there:
+/// the engine assigns both.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
+    head: &'a [u8],
     bytes: &'a [u8],
-    records: u32,
+    takes: u32,
 }
 
 impl<'a> Batch<'a> {
@@ -61,19 +77,42 @@ impl<'a> Batch<'a> {
     #[must_use]
     pub fn verified(bytes: &'a [u8], records: u32) -> Self {
         debug_assert!(bytes.len() >= 61 && records > 0, "a batch has a header of 61 bytes and a record");
-        Self { bytes, records }
+        Self { head: &[], bytes, takes: records }
     }
 
-    /// The bytes, header first.
+    /// An entry of a framed log in two pieces, so that putting the frame before a batch costs no copy of the batch: `head` is the frame and
+    /// the batch's first bytes, as `log_format::frame` makes it; `rest` is the rest of the batch.
+    ///
+    /// # Panics
+    /// If the entry has 4 GiB or more.
+    #[must_use]
+    pub fn framed(head: &'a [u8], rest: &'a [u8]) -> Self {
+        let takes = u32::try_from(head.len() + rest.len()).expect("an entry is smaller than 4 GiB");
+        Self { head, bytes: rest, takes }
+    }
+
+    /// What stands before [`Batch::bytes`] in a framed log; nothing in others.
+    #[must_use]
+    pub fn head(&self) -> &'a [u8] {
+        self.head
+    }
+
+    /// The bytes after the head: all of the batch, where there is none.
     #[must_use]
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// Offsets that the batch takes.
+    /// Bytes of head and batch together: what the entry takes in a segment.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        (self.head.len() + self.bytes.len()) as u64
+    }
+
+    /// Offsets that the entry takes: its records, or in a framed log its bytes.
     #[must_use]
     pub fn records(&self) -> u32 {
-        self.records
+        self.takes
     }
 }
 
@@ -84,6 +123,8 @@ pub struct Appended {
     pub base: Offset,
     /// Offset after the last record.
     pub end: Offset,
+    /// First offset of the segment that holds them.
+    pub segment: Offset,
 }
 
 /// How far a log has come: `start <= durable <= placed <= end`.

@@ -24,6 +24,16 @@ pub enum OpenError {
     /// Another process has the directory.
     #[error("{} is in use by another process", .0.display())]
     Held(PathBuf),
+    /// The directory was made with another layout. Nothing was changed.
+    #[error("{} was made with --layout {made_with}, not with --layout {asked}", dir.display())]
+    Layout {
+        /// The data directory.
+        dir: PathBuf,
+        /// Its layout, in the words of the command line.
+        made_with: String,
+        /// The layout that was asked for.
+        asked: String,
+    },
     /// No room for the files of an open log. Nothing that was there is harmed.
     #[error("no space left in {}: an open log needs {needed} bytes", dir.display())]
     Full {

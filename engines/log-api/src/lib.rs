@@ -17,7 +17,7 @@ mod stages;
 pub use capability::{Availability, Capabilities, SendPath};
 pub use chunk::{Chunk, FileRange, Lease, Piece};
 pub use counters::{CounterSnapshot, Counters};
-pub use engine::{Appended, Batch, Cut, EngineConfig, LogEngine, Marks, Read, ReadKind, Recovery};
+pub use engine::{Appended, Batch, Cut, EngineConfig, Framing, LogEngine, Marks, Read, ReadKind, Recovery};
 pub use error::{AppendError, CommitError, Damage, OpenError, ReadError, TrimError};
 pub use names::{Epoch, FlushGroup, Level, LogId, Offset};
 pub use stages::{Stage, Stages};

@@ -116,7 +116,13 @@ impl Cursor {
             }
             let Some(segment) = state.segments.get(stretch.segment) else { break };
             let Some(lease) = state.segments.lease(stretch.segment) else { break };
-            self.ahead.push_back(stretch.submit(&shared.ring, &shared.memory, &segment.handle, lease)?);
+            self.ahead.push_back(stretch.submit(
+                log.config.framing,
+                &shared.ring,
+                &shared.memory,
+                &segment.handle,
+                lease,
+            )?);
             self.planned = (stretch.segment, stretch.end);
         }
         Ok(())

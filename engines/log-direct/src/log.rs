@@ -10,7 +10,7 @@ use crate::{
 use log_api::{
     AppendError, Appended, Batch, Counters, EngineConfig, Epoch, LogId, Marks, Offset, OpenError, Recovery, TrimError,
 };
-use log_format::{HEADER_BYTES, assign};
+use log_format::place_entry;
 use log_segment::{
     Ahead, DataDir, Files, Keeper, LogConfig, Medium, Preparation, Preparer, Recovered, Segments, recover,
 };
@@ -288,7 +288,7 @@ impl Log {
 
     pub(crate) fn append(&self, batches: &[Batch<'_>]) -> Result<Appended, AppendError> {
         let counters = &self.shared.counters;
-        let bytes = batches.iter().map(|batch| batch.bytes().len() as u64).sum();
+        let bytes = batches.iter().map(Batch::stored_bytes).sum();
         let rolls = match self.admits(bytes) {
             Ok(rolls) => rolls,
             Err(error) => {
@@ -307,12 +307,9 @@ impl Log {
         let now = memory.tick();
         let mut copied = 0;
         for batch in batches {
-            let (header, records) = batch.bytes().split_at(HEADER_BYTES);
-            let mut assigned = [0; HEADER_BYTES];
-            assigned.copy_from_slice(header);
-            assign(&mut assigned, state.segments.end(), self.epoch);
-            copied += state.staging.append(&assigned, now, fresh) + state.staging.append(records, now, fresh);
-            state.segments.append(batch.records(), batch.bytes().len() as u64);
+            let entry = place_entry(batch, state.segments.end(), self.epoch);
+            copied += state.staging.append(entry.head(), now, fresh) + state.staging.append(entry.rest(), now, fresh);
+            state.segments.append(batch.records(), batch.stored_bytes());
         }
         assert!(fresh.is_empty(), "an append takes as many blocks as it said");
         debug_assert_eq!(state.segments.active().bytes(), state.staging.end().position);
@@ -323,7 +320,7 @@ impl Log {
         Counters::add(&counters.appended_batches, batches.len() as u64);
         Counters::add(&counters.appended_bytes, bytes);
         Counters::add(&counters.copied_bytes, copied);
-        Ok(Appended { base, end: state.segments.end() })
+        Ok(Appended { base, end: state.segments.end(), segment: state.segments.active().base() })
     }
 
     /// Whether `bytes` can be appended now; if so, whether the log rolls first. The blocks for them are in `Memory::fresh` then.

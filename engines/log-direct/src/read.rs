@@ -8,7 +8,7 @@ use crate::{
     staging::Place,
 };
 use log_api::{Chunk, Counters, Offset, Piece, Read, ReadError, ReadKind};
-use log_format::{HEADER_BYTES, Header};
+use log_format::{ENTRY_HEADER_BYTES_MAX, Entry, entry_header_bytes, peek_entry};
 use log_segment::{Boundary, Plan, SparseIndex};
 use shard_ring::Slice;
 use std::rc::Rc;
@@ -64,13 +64,14 @@ impl Log {
             }
         };
         let end = run.stretch().end;
+        let framing = self.config.framing;
         let range = {
             let state = self.state.borrow();
             // A trim may have given the segment up meanwhile; its bytes are here all the same.
             let segment = run.stretch().segment;
             let index = state.segments.get(segment).map(|segment| segment.index());
-            narrow(index, at, end, &read, |position| run.header(position)).inspect(|(start, end)| {
-                state.segments.remember(&Plan { segment, start: *start, end: *end, exact: true })
+            narrow(index, at, end, &read, |position| run.entry(framing, position)).inspect(|(start, end)| {
+                state.segments.remember(&Plan { segment, start: *start, end: *end, exact: true, framing })
             })
         };
         let Some((first, last)) = range else { return Ok(Chunk::empty(read.from)) };
@@ -96,11 +97,12 @@ fn tail(state: &State, read: &Read, plan: &Plan) -> Option<Found> {
         let index = state.segments.get(plan.segment)?.index();
         let limits = Read { bytes_max: read.bytes_max.min(reach), ..*read };
         narrow(Some(index), plan.start, plan.end, &limits, |position| {
-            let mut header = [0; HEADER_BYTES];
-            staging.copy(place(position), &mut header).then(|| log_format::peek(&header).ok().flatten()).flatten()
+            let mut header = [0; ENTRY_HEADER_BYTES_MAX];
+            let header = &mut header[..entry_header_bytes(plan.framing)];
+            staging.copy(place(position), header).then(|| peek_entry(plan.framing, header).ok().flatten()).flatten()
         })?
     };
-    state.segments.remember(&Plan { segment: plan.segment, start: first, end: last, exact: true });
+    state.segments.remember(&Plan { start: first, end: last, exact: true, ..*plan });
     let mut slices = Vec::with_capacity(1);
     staging.slices(place(first.position), last.position - first.position, |slice| slices.push(slice)).then_some(())?;
     Some((first, last, slices))
@@ -113,12 +115,11 @@ fn narrow(
     start: Boundary,
     end: Boundary,
     read: &Read,
-    header: impl Fn(u64) -> Option<Header>,
+    entry: impl Fn(u64) -> Option<Entry>,
 ) -> Option<(Boundary, Boundary)> {
     let after = |at: Boundary| -> Option<Boundary> {
-        let header = header(at.position).filter(|_| at.position < end.position)?;
-        let offset = header.offset()?.plus(u64::from(header.records.unsigned_abs()));
-        Some(Boundary { offset, position: at.position + header.total_bytes() })
+        let entry = entry(at.position).filter(|_| at.position < end.position)?;
+        Some(Boundary { offset: entry.offset?.plus(entry.takes), position: at.position + entry.bytes })
     };
     let mut first = start;
     let mut last = after(first)?;

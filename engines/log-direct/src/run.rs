@@ -2,14 +2,11 @@
 //! sliced. What never lives here: which runs to read (`cursor.rs`), the tail cache.
 
 use crate::{PAGE_BYTES, memory::Memory};
-use log_api::{Counters, Damage, Lease, Offset, ReadError};
-use log_format::{HEADER_BYTES, Header};
+use log_api::{Counters, Damage, Framing, Lease, Offset, ReadError};
+use log_format::{ENTRY_HEADER_BYTES_MAX, Entry, entry_header_bytes, peek_entry};
 use log_segment::Boundary;
 use shard_ring::{Block, Op, Ring, RingFile, Slice};
 use std::{collections::VecDeque, io, path::Path};
-
-/// Bytes of a batch before the part that its checksum covers: up to the attributes.
-const CHECKSUMMED_FROM: u64 = 21;
 
 /// Whole batches of one segment, by their place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +30,14 @@ impl Stretch {
     }
 
     /// Submits the reads, all at once.
-    pub(crate) fn submit(self, ring: &Ring, memory: &Memory, file: &RingFile, lease: Lease) -> io::Result<Pending> {
+    pub(crate) fn submit(
+        self,
+        framing: Framing,
+        ring: &Ring,
+        memory: &Memory,
+        file: &RingFile,
+        lease: Lease,
+    ) -> io::Result<Pending> {
         let mut reads = VecDeque::with_capacity(self.operations(memory.reading.block_bytes()));
         let pages = self.pages();
         let mut at = pages.start;
@@ -44,7 +48,7 @@ impl Stretch {
             reads.push_back(PartRead { at, bytes, block, op });
             at += u64::from(bytes);
         }
-        Ok(Pending { stretch: self, file: file.clone(), reads, _lease: lease })
+        Ok(Pending { stretch: self, framing, file: file.clone(), reads, _lease: lease })
     }
 }
 
@@ -59,6 +63,7 @@ struct PartRead {
 /// A run with the kernel. Dropping it leaves the reads running; their blocks come back by themselves.
 pub(crate) struct Pending {
     stretch: Stretch,
+    framing: Framing,
     file: RingFile,
     reads: VecDeque<PartRead>,
     /// The file is not made another segment of as long as this is waited for.
@@ -94,7 +99,7 @@ impl Pending {
             parts.push(Part { at: at + before as u64, slice: block.slice(before..needed) });
         }
         let run = Run { stretch: self.stretch, parts };
-        run.verify().map_err(|(position, what)| Damage { segment: path.to_path_buf(), position, what })?;
+        run.verify(self.framing).map_err(|(position, what)| Damage { segment: path.to_path_buf(), position, what })?;
         Ok(run)
     }
 }
@@ -137,10 +142,11 @@ impl Run {
         }
     }
 
-    /// The header of the batch that starts at `position`; None when there is none in the run.
-    pub(crate) fn header(&self, position: u64) -> Option<Header> {
-        let mut bytes = [0; HEADER_BYTES];
-        let end = position + HEADER_BYTES as u64;
+    /// The entry that starts at `position`; None when there is none in the run.
+    pub(crate) fn entry(&self, framing: Framing, position: u64) -> Option<Entry> {
+        let mut bytes = [0; ENTRY_HEADER_BYTES_MAX];
+        let bytes = &mut bytes[..entry_header_bytes(framing)];
+        let end = position + bytes.len() as u64;
         if end > self.stretch.end.position {
             return None;
         }
@@ -149,28 +155,29 @@ impl Run {
             bytes[done..done + slice.len()].copy_from_slice(slice.as_ref());
             done += slice.len();
         });
-        log_format::peek(&bytes).ok().flatten()
+        peek_entry(framing, bytes).ok().flatten()
     }
 
-    /// Checks each batch: place, length, checksum. The error is the position and what is wrong there.
-    fn verify(&self) -> Result<(), (u64, String)> {
+    /// Checks each entry: place, length, checksum. The error is the position and what is wrong there.
+    fn verify(&self, framing: Framing) -> Result<(), (u64, String)> {
         let Boundary { mut offset, mut position } = self.stretch.start;
         let end = self.stretch.end;
         while position < end.position {
             let damage = |what: String| (position, what);
-            let header = self.header(position).ok_or_else(|| damage("no batch starts here".to_owned()))?;
-            let next = position + header.total_bytes();
-            if header.offset() != Some(offset) {
-                return Err(damage(format!("base offset {} where {offset} belongs", header.base_offset)));
+            let entry = self.entry(framing, position).ok_or_else(|| damage("no batch starts here".to_owned()))?;
+            let next = position + entry.bytes;
+            if entry.offset != Some(offset) {
+                let found = entry.offset.unwrap_or(Offset(u64::MAX));
+                return Err(damage(format!("base offset {found} where {offset} belongs")));
             }
             if next > end.position {
-                return Err(damage(format!("a batch of {} bytes reaches beyond the next", header.total_bytes())));
+                return Err(damage(format!("a batch of {} bytes reaches beyond the next", entry.bytes)));
             }
-            let computed = self.checksum(position + CHECKSUMMED_FROM, next);
-            if computed != header.crc {
-                return Err(damage(format!("checksum {:08x} is stored, the bytes have {computed:08x}", header.crc)));
+            let computed = self.checksum(position + entry.checksummed_from, next);
+            if computed != entry.crc {
+                return Err(damage(format!("checksum {:08x} is stored, the bytes have {computed:08x}", entry.crc)));
             }
-            offset = offset.plus(u64::from(header.records.unsigned_abs()));
+            offset = offset.plus(entry.takes);
             position = next;
         }
         if offset == end.offset {

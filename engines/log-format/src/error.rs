@@ -17,9 +17,12 @@ pub enum FormatError {
     /// There are bytes after the batch where exactly one batch was expected.
     #[error("{0} bytes after the batch")]
     Trailing(u64),
-    /// Not format v2.
-    #[error("magic {0}, not 2")]
+    /// Neither a batch of format v2 nor, where one is expected, a frame.
+    #[error("magic {0} where another belongs")]
     Magic(i8),
+    /// A frame whose checksum is right and whose fields do not add up.
+    #[error("a frame with {0}")]
+    Frame(&'static str),
     /// Attribute bits without a meaning, or a compression type that does not exist.
     #[error("attributes {0:#06x}")]
     Attributes(i16),

@@ -171,7 +171,7 @@ impl Header {
 }
 
 #[inline]
-fn field<const N: usize>(bytes: &[u8; HEADER_BYTES], at: usize) -> [u8; N] {
+pub(crate) fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let mut out = [0; N];
     out.copy_from_slice(&bytes[at..at + N]);
     out
@@ -196,13 +196,15 @@ pub fn peek(bytes: &[u8]) -> Result<Option<Header>, FormatError> {
     Ok(Some(header))
 }
 
-/// Gives a batch its place in the log: base offset and leader epoch, both outside the checksum.
+/// Bytes in which all lies that a log assigns.
+pub(crate) const PLACE_END: usize = 16;
+
+/// Gives a batch its place in the log: base offset and leader epoch, both outside the checksum. The first 16 bytes are enough.
 ///
 /// # Panics
-/// If `bytes` is shorter than a header: a caller assigns only what it has verified. Offsets and epochs beyond what Kafka's
-/// signed fields hold are a caller's error too, and asserted.
+/// If `bytes` is shorter than that. Offsets and epochs beyond what Kafka's signed fields hold are a caller's error too, and asserted.
 pub fn assign(bytes: &mut [u8], base: Offset, epoch: Epoch) {
-    assert!(bytes.len() >= HEADER_BYTES, "a batch has a header");
+    assert!(bytes.len() >= PLACE_END, "a batch has a header");
     let base = i64::try_from(base.0).expect("offsets are below 2^63");
     let epoch = i32::try_from(epoch.0).expect("epochs are below 2^31");
     bytes[0..8].copy_from_slice(&base.to_be_bytes());

@@ -1,7 +1,7 @@
 //! Kafka record batch, format v2 (magic 2): encode, verify, iterate. What lies on disk is what goes over the wire.
 //!
-//! What lives here: the batch header, the checksum, records and their varints, the builder, and the template that load
-//! generators stamp. What never does: I/O, allocation whose size a stranger's bytes choose, compression (a compressed
+//! What lives here: the batch header, the checksum, records and their varints, the builder, the template that load
+//! generators stamp, and the frame that stands before a batch in a log that several partitions share. What never does: I/O, allocation whose size a stranger's bytes choose, compression (a compressed
 //! batch is verified and carried, but its records are opaque).
 //!
 //! Every function is total on arbitrary bytes: no panic, bounds before trust.
@@ -29,7 +29,9 @@
 
 mod build;
 mod checksum;
+mod entry;
 mod error;
+mod frame;
 mod header;
 mod iterate;
 mod records;
@@ -39,7 +41,11 @@ mod verify;
 
 pub use build::BatchBuilder;
 pub use checksum::crc32c;
+pub use entry::{
+    ENTRY_HEADER_BYTES_MAX, Entry, PlacedEntry, entry_header_bytes, entry_magic, peek_entry, place_entry, verify_entry,
+};
 pub use error::FormatError;
+pub use frame::{FRAME_BYTES, FRAME_HEAD_BYTES, Frame, frame, peek_frame};
 pub use header::{Compression, HEADER_BYTES, Header, assign, peek};
 pub use iterate::{Batches, iterate};
 pub use records::{Record, RecordHeaders, Records, records};

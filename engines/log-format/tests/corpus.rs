@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path};
 
+#[path = "../fuzz/checks/frame.rs"]
+mod frame;
 #[path = "../fuzz/checks/iterate.rs"]
 mod iterate;
 #[path = "../fuzz/checks/records.rs"]
@@ -44,4 +46,9 @@ fn iterate_holds() {
 #[test]
 fn records_holds() {
     run("records", records::check);
+}
+
+#[test]
+fn frame_holds() {
+    run("frame", frame::check);
 }

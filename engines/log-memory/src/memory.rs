@@ -103,7 +103,7 @@ impl Memory {
     }
 
     fn segment(&self, base: Offset) -> Segment {
-        Segment::new(base, self.config.segment_bytes, self.config.index_interval_bytes)
+        Segment::new(base, self.config.framing, self.config.segment_bytes, self.config.index_interval_bytes)
     }
 }
 
@@ -151,7 +151,7 @@ impl LogEngine for Memory {
         let mut logs = self.logs.borrow_mut();
         let state = logs.get_mut(&log).ok_or(AppendError::NotOpen(log))?;
         let segment_bytes = self.config.segment_bytes;
-        let bytes: u64 = batches.iter().map(|batch| batch.bytes().len() as u64).sum();
+        let bytes: u64 = batches.iter().map(Batch::stored_bytes).sum();
         if bytes > segment_bytes {
             return Err(AppendError::TooLarge { bytes, bytes_max: segment_bytes });
         }
@@ -179,13 +179,14 @@ impl LogEngine for Memory {
             copied += current.append(batch, EPOCH, &self.pool);
         }
         assert!(current.bytes <= segment_bytes, "a segment past its size");
+        let segment = current.base;
         state.marks.end = current.end;
         state.inflight_bytes += bytes;
         self.inflight_bytes.set(self.inflight_bytes.get() + bytes);
         Counters::add(&self.counters.appended_batches, batches.len() as u64);
         Counters::add(&self.counters.appended_bytes, bytes);
         Counters::add(&self.counters.copied_bytes, copied);
-        Ok(Appended { base, end: state.marks.end })
+        Ok(Appended { base, end: state.marks.end, segment })
     }
 
     async fn room(&self, _log: LogId, bytes: u64) {

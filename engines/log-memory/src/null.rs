@@ -81,7 +81,7 @@ impl LogEngine for Null {
         let marks = logs.get_mut(&log).ok_or(AppendError::NotOpen(log))?;
         let (mut bytes, mut records) = (0, 0);
         for batch in batches {
-            bytes += batch.bytes().len() as u64;
+            bytes += batch.stored_bytes();
             records += u64::from(batch.records());
         }
         if bytes > self.segment_bytes {
@@ -91,7 +91,7 @@ impl LogEngine for Null {
         marks.end = base.plus(records);
         Counters::add(&self.counters.appended_batches, batches.len() as u64);
         Counters::add(&self.counters.appended_bytes, bytes);
-        Ok(Appended { base, end: marks.end })
+        Ok(Appended { base, end: marks.end, segment: Offset(0) })
     }
 
     /// Required of an engine whose append can answer [`AppendError::Busy`] or [`AppendError::Full`]; this one never does. First

@@ -1,8 +1,8 @@
 //! Where the reference model keeps bytes: segments of fixed blocks, and the pool that the blocks come from and go back to. What it
 //! never does: know marks, levels or logs.
 
-use log_api::{Batch, Epoch, Offset, Piece};
-use log_format::HEADER_BYTES;
+use log_api::{Batch, Epoch, Framing, Offset, Piece};
+use log_format::{ENTRY_HEADER_BYTES_MAX, HEADER_BYTES, entry_header_bytes, peek_entry, place_entry};
 use shard_ring::{Block, Slab, Slice};
 use std::cell::RefCell;
 
@@ -59,6 +59,7 @@ pub(crate) struct Segment {
     /// The first batch, then one at least `index_interval_bytes` after the entry before.
     index: Vec<Entry>,
     index_interval_bytes: u64,
+    framing: Framing,
 }
 
 /// A place in a segment at which a batch starts.
@@ -72,7 +73,7 @@ pub(crate) struct Place {
 
 impl Segment {
     /// An empty segment. All that it will need besides its blocks is allocated here, so that an append allocates nothing.
-    pub(crate) fn new(base: Offset, segment_bytes: u64, index_interval_bytes: u64) -> Self {
+    pub(crate) fn new(base: Offset, framing: Framing, segment_bytes: u64, index_interval_bytes: u64) -> Self {
         let blocks = segment_bytes.div_ceil(BLOCK_BYTES as u64) as usize;
         // Each entry but the first stands for that many bytes, and for a batch of at least a header.
         let entries = 1 + segment_bytes / index_interval_bytes.max(HEADER_BYTES as u64);
@@ -83,6 +84,7 @@ impl Segment {
             blocks: Vec::with_capacity(blocks),
             index: Vec::with_capacity(entries as usize),
             index_interval_bytes,
+            framing,
         }
     }
 
@@ -93,29 +95,25 @@ impl Segment {
 
     /// Copies a batch behind the last one, with its offset and epoch; returns the bytes copied. The pool has the missing blocks.
     pub(crate) fn append(&mut self, batch: &Batch<'_>, epoch: Epoch, pool: &Pool) -> u64 {
-        let bytes = batch.bytes();
+        let bytes = batch.stored_bytes();
+        let entry = place_entry(batch, self.end, epoch);
         let due = self.index.last().is_none_or(|last| self.bytes - last.position >= self.index_interval_bytes);
         if due {
             self.index.push(Entry { base: self.end, position: self.bytes });
         }
-        let mut copied = bytes.len() as u64;
+        let mut copied = bytes;
         match self.blocks.last() {
-            Some(block) if block.room() >= bytes.len() => block.append_with(bytes.len(), |place| {
-                place.copy_from_slice(bytes);
-                log_format::assign(place, self.end, epoch);
-            }),
+            Some(block) if block.room() as u64 >= bytes => {
+                block.append_with(bytes as usize, |place| entry.copy_to(place));
+            }
             _ => {
-                // Across blocks: the header is put together beside them, because it may lie across two itself.
-                let (header, rest) = bytes.split_at(HEADER_BYTES);
-                let mut assigned = [0; HEADER_BYTES];
-                assigned.copy_from_slice(header);
-                log_format::assign(&mut assigned, self.end, epoch);
-                copied += HEADER_BYTES as u64;
-                self.copy(&assigned, pool);
-                self.copy(rest, pool);
+                // Across blocks: the head was put together beside them, because it may lie across two itself.
+                copied += entry.head().len() as u64;
+                self.copy(entry.head(), pool);
+                self.copy(entry.rest(), pool);
             }
         }
-        self.bytes += bytes.len() as u64;
+        self.bytes += bytes;
         self.end = self.end.plus(u64::from(batch.records()));
         copied
     }
@@ -152,16 +150,16 @@ impl Segment {
         if position == self.bytes {
             return None;
         }
-        let mut header = [0; HEADER_BYTES];
+        let mut header = [0; ENTRY_HEADER_BYTES_MAX];
+        let header = &mut header[..entry_header_bytes(self.framing)];
         let mut filled = 0;
-        self.pieces(position, HEADER_BYTES as u64, |slice| {
+        self.pieces(position, header.len() as u64, |slice| {
             header[filled..filled + slice.len()].copy_from_slice(slice.as_ref());
             filled += slice.len();
         });
-        let header = log_format::peek(&header).ok().flatten().expect("only verified batches are appended");
-        let base = header.offset().expect("the engine assigned the offset");
-        let end = base.plus(u64::from(header.records.unsigned_abs()));
-        Some(Place { base, end, position, bytes: header.total_bytes() })
+        let entry = peek_entry(self.framing, header).ok().flatten().expect("only verified batches are appended");
+        let base = entry.offset.expect("the engine assigned the offset");
+        Some(Place { base, end: base.plus(entry.takes), position, bytes: entry.bytes })
     }
 
     /// `bytes` from `position` on, as pins.

@@ -21,7 +21,7 @@ impl Log {
         if self.disk.poison.is_set() {
             return Err(AppendError::Poisoned);
         }
-        let bytes: u64 = batches.iter().map(|batch| batch.bytes().len() as u64).sum();
+        let bytes: u64 = batches.iter().map(Batch::stored_bytes).sum();
         let most = self.largest_append();
         if bytes > most {
             return Err(AppendError::TooLarge { bytes, bytes_max: most });
@@ -40,11 +40,10 @@ impl Log {
         let mapping = segments.active().handle.mapping.clone().expect("the active segment is mapped");
         for batch in batches {
             let offset = segments.end();
-            mapping.append_with(batch.bytes().len(), |place| {
-                place.copy_from_slice(batch.bytes());
-                log_format::assign(place, offset, self.disk.epoch);
-            });
-            segments.append(batch.records(), batch.bytes().len() as u64);
+            let bytes = batch.stored_bytes();
+            let entry = log_format::place_entry(batch, offset, self.disk.epoch);
+            mapping.append_with(bytes as usize, |place| entry.copy_to(place));
+            segments.append(batch.records(), bytes);
         }
         let end = segments.end();
         drop(segments);
@@ -53,7 +52,7 @@ impl Log {
         for count in [&counters.appended_bytes, &counters.copied_bytes, &counters.written_bytes] {
             Counters::add(count, bytes);
         }
-        Ok(Appended { base, end })
+        Ok(Appended { base, end, segment })
     }
 
     /// Goes on in the next segment. What is in the one before is placed already: it can be sealed.

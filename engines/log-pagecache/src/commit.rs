@@ -121,7 +121,6 @@ fn remaining(pieces: &[Run], done: u64) -> [Option<Slice>; PIECES_MAX] {
 /// Writes batches from the caller's memory behind the active segment's end, with their offsets and the epoch; they are noted as appended
 /// afterwards. Nothing is staged.
 pub(crate) fn write_through(log: &Rc<Log>, batches: &[Batch<'_>], bytes: u64) -> Result<(), AppendError> {
-    const EMPTY: [u8; log_format::HEADER_BYTES] = [0; log_format::HEADER_BYTES];
     assert!(batches.len() <= WRITE_THROUGH_BATCHES_MAX, "the caller counts");
     if log.disk.poison.is_set() {
         return Err(AppendError::Poisoned);
@@ -131,16 +130,15 @@ pub(crate) fn write_through(log: &Rc<Log>, batches: &[Batch<'_>], bytes: u64) ->
         let active = segments.active();
         (active.handle.file().ring().clone(), active.bytes(), segments.end())
     };
-    let mut headers = [EMPTY; WRITE_THROUGH_BATCHES_MAX];
-    for (batch, header) in batches.iter().zip(&mut headers) {
-        header.copy_from_slice(&batch.bytes()[..log_format::HEADER_BYTES]);
-        log_format::assign(header, offset, log.disk.epoch);
+    let mut entries = [const { None }; WRITE_THROUGH_BATCHES_MAX];
+    for (batch, entry) in batches.iter().zip(&mut entries) {
+        *entry = Some(log_format::place_entry(batch, offset, log.disk.epoch));
         offset = offset.plus(u64::from(batch.records()));
     }
     let mut slices = [IoSlice::new(&[]); 2 * WRITE_THROUGH_BATCHES_MAX];
-    for ((batch, header), place) in batches.iter().zip(&headers).zip(slices.chunks_exact_mut(2)) {
-        place[0] = IoSlice::new(header);
-        place[1] = IoSlice::new(&batch.bytes()[log_format::HEADER_BYTES..]);
+    for (entry, place) in entries.iter().flatten().zip(slices.chunks_exact_mut(2)) {
+        place[0] = IoSlice::new(entry.head());
+        place[1] = IoSlice::new(entry.rest());
     }
     let counters = &log.shared.host.counters;
     let mut left = &mut slices[..2 * batches.len()];

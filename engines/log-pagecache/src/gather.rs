@@ -58,12 +58,9 @@ impl Gather {
         at: u64,
         runs: &mut VecDeque<Run>,
     ) {
-        let (head, rest) = batch.bytes().split_at(log_format::HEADER_BYTES);
-        let mut header = [0_u8; log_format::HEADER_BYTES];
-        header.copy_from_slice(head);
-        log_format::assign(&mut header, offset, epoch);
-        self.put(&header, segment, at, runs);
-        self.put(rest, segment, at + header.len() as u64, runs);
+        let entry = log_format::place_entry(batch, offset, epoch);
+        self.put(entry.head(), segment, at, runs);
+        self.put(entry.rest(), segment, at + entry.head().len() as u64, runs);
     }
 
     fn put(&self, mut bytes: &[u8], segment: Offset, mut at: u64, runs: &mut VecDeque<Run>) {

@@ -70,7 +70,7 @@ impl Log {
         if self.disk.poison.is_set() {
             return Err(AppendError::Poisoned);
         }
-        let bytes: u64 = batches.iter().map(|batch| batch.bytes().len() as u64).sum();
+        let bytes: u64 = batches.iter().map(Batch::stored_bytes).sum();
         let config = &self.shared.host.config;
         let counters = &self.shared.host.counters;
         let most = config.segment_bytes.min(config.inflight_bytes_max);
@@ -98,8 +98,8 @@ impl Log {
                 let mut staged = self.staged.borrow_mut();
                 self.shared.gather.copy(batch, segments.end(), self.disk.epoch, segment, at, &mut staged);
             }
-            at += batch.bytes().len() as u64;
-            segments.append(batch.records(), batch.bytes().len() as u64);
+            at += batch.stored_bytes();
+            segments.append(batch.records(), batch.stored_bytes());
         }
         let end = segments.end();
         drop(segments);
@@ -111,7 +111,7 @@ impl Log {
         }
         Counters::add(&counters.appended_batches, batches.len() as u64);
         Counters::add(&counters.appended_bytes, bytes);
-        Ok(Appended { base, end })
+        Ok(Appended { base, end, segment })
     }
 
     /// Bounded are the bytes that are not written yet, those that are dirty, and in a durable log those that are not durable.

@@ -2,25 +2,24 @@
 
 use crate::{Plan, segment_path};
 use log_api::{Damage, Offset};
+use log_format::verify_entry;
 use std::path::Path;
 
-/// Checks that `bytes`, read for `plan`, are whole batches with their checksums, dense from the plan's first offset to its last.
+/// Checks that `bytes`, read for `plan`, are whole entries with their checksums, dense from the plan's first offset to its last.
 ///
 /// # Errors
 /// The [`Damage`], with the segment in `dir` and the position of the batch that is wrong.
 pub fn verify_read(dir: &Path, plan: &Plan, bytes: &[u8]) -> Result<(), Damage> {
     let mut at = 0;
     let mut expected = plan.start.offset;
-    let mut batches = log_format::iterate(bytes);
-    while let Some(batch) = batches.next() {
-        let verified = batch.and_then(|(_, bytes)| log_format::verify(bytes));
-        let verified = verified.map_err(|error| damage(dir, plan, at, error.to_string()))?;
-        if verified.base() != Some(expected) {
-            let found = verified.base().unwrap_or(Offset(u64::MAX));
+    while let Some(rest) = bytes.get(usize::try_from(at).unwrap_or(usize::MAX)..).filter(|rest| !rest.is_empty()) {
+        let verified = verify_entry(plan.framing, rest).map_err(|error| damage(dir, plan, at, error.to_string()))?;
+        if verified.offset != Some(expected) {
+            let found = verified.offset.unwrap_or(Offset(u64::MAX));
             return Err(damage(dir, plan, at, format!("the batch of offset {found} stands where {expected} should")));
         }
-        expected = expected.plus(u64::from(verified.records()));
-        at = batches.position() as u64;
+        expected = expected.plus(verified.takes);
+        at += verified.bytes;
     }
     if expected == plan.end.offset {
         Ok(())

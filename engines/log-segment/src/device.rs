@@ -21,7 +21,7 @@ const OLD_ERRORS_MAX: u32 = 4;
 
 /// A file read from the device, through one window that grows to the largest piece asked for.
 #[derive(Debug)]
-pub(crate) struct DeviceReader {
+pub struct DeviceReader {
     file: File,
     bytes: u64,
     window: Aligned,
@@ -35,7 +35,10 @@ impl DeviceReader {
     /// Whatever an earlier life left dirty is given its way to the device first, and a failure of that is *dropped*: it belongs to
     /// writes that nobody will acknowledge any more, and what counts is only what is read afterwards, from the device. Without
     /// O_DIRECT the cached pages are dropped for the same reason.
-    pub(crate) fn open(path: &Path) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// What the system said.
+    pub fn open(path: &Path) -> io::Result<Self> {
         let file = open_direct(OpenOptions::new().read(true), path)?;
         let mut errors = 0;
         while let Err(error) = file.sync_data() {
@@ -52,12 +55,16 @@ impl DeviceReader {
     }
 
     /// Length of the file.
-    pub(crate) fn bytes(&self) -> u64 {
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
     /// The bytes from `at` on: `want` of them, fewer only at the end of the file.
-    pub(crate) fn get(&mut self, at: u64, want: usize) -> io::Result<&[u8]> {
+    ///
+    /// # Errors
+    /// What the system said; `UnexpectedEof` if the file became shorter meanwhile.
+    pub fn get(&mut self, at: u64, want: usize) -> io::Result<&[u8]> {
         let want = want.min(usize::try_from(self.bytes.saturating_sub(at)).unwrap_or(usize::MAX));
         if want == 0 {
             return Ok(&[]);

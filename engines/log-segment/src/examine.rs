@@ -21,11 +21,11 @@ use crate::{
     epochs::Epochs,
     files::{FileError, naming},
     listing::Listing,
-    names::{index_path, prepared_path, segment_path},
-    scan::{Known, Rest, Rule, Scanned, Stop, next_batch, scan, survey},
+    names::{LAYOUT_FILE, index_path, prepared_path, segment_path},
+    scan::{Known, Rest, Rule, Scanned, Stop, next_entry, scan, survey},
     watermark::Watermark,
 };
-use log_api::{Cut, Damage, Epoch, Offset, OpenError};
+use log_api::{Cut, Damage, Epoch, Framing, Offset, OpenError};
 use std::path::{Path, PathBuf};
 
 /// A segment that stays.
@@ -87,6 +87,7 @@ struct Walk<'a> {
 /// Reads the folder. Blocks.
 pub(crate) fn examine(config: &LogConfig) -> Result<Examined, OpenError> {
     let dir = &config.dir;
+    check_layout(config)?;
     let mut listing = Listing::read(dir)?;
     let watermark = read_side(&dir.join("watermark"))?.and_then(|file| Watermark::decode_file(&file));
     let epochs = read_side(&dir.join("epochs"))?.and_then(|file| Epochs::decode(&file));
@@ -172,7 +173,7 @@ impl Walk<'_> {
             );
             return Err(damage(&segment, end.position, what));
         }
-        let known = Known { start, end: end.offset, rule: &self.rule };
+        let known = Known { start, end: end.offset, rule: &self.rule, framing: self.config.framing };
         let Rest { dirty, torn, later } = survey(&mut reader, end.position, self.beyond_flight(end.position), known)
             .map_err(naming("read", &segment))?;
         let behind = self.look_behind(known, &after, &prepared)?;
@@ -257,7 +258,8 @@ impl Walk<'_> {
             let path = prepared_path(&self.config.dir, *number);
             let mut reader = DeviceReader::open(&path).map_err(naming("read", &path))?;
             let first = Boundary { offset: base, position: 0 };
-            if next_batch(&mut reader, first, &self.rule).map_err(naming("read", &path))?.is_ok() {
+            let next = next_entry(&mut reader, self.config.framing, first, &self.rule);
+            if next.map_err(naming("read", &path))?.is_ok() {
                 return Ok(Some((path, *bytes)));
             }
         }
@@ -308,17 +310,18 @@ impl Walk<'_> {
 
     /// Bytes of valid batches of the last incarnation at the start of a file, whatever offset they begin with.
     fn chain_bytes(&self, reader: &mut DeviceReader) -> std::io::Result<u64> {
-        let first = reader.get(0, log_format::HEADER_BYTES)?;
-        let Some(offset) = log_format::peek(first).ok().flatten().and_then(|header| header.offset()) else {
+        let framing = self.config.framing;
+        let first = reader.get(0, log_format::entry_header_bytes(framing))?;
+        let Some(offset) = log_format::peek_entry(framing, first).ok().flatten().and_then(|entry| entry.offset) else {
             return Ok(0);
         };
         let mut at = Boundary { offset, position: 0 };
-        while let Ok((header, epoch)) = next_batch(reader, at, &self.rule)? {
+        while let Ok((entry, epoch)) = next_entry(reader, framing, at, &self.rule)? {
             if !self.rule.is_current(epoch) {
                 break;
             }
-            at.offset = at.offset.plus(u64::from(header.records.unsigned_abs()));
-            at.position += header.total_bytes();
+            at.offset = at.offset.plus(entry.takes);
+            at.position += entry.bytes;
         }
         Ok(at.position)
     }
@@ -326,6 +329,20 @@ impl Walk<'_> {
 
 fn damage(segment: &Path, position: u64, what: String) -> OpenError {
     Damage { segment: segment.to_path_buf(), position, what }.into()
+}
+
+/// A directory with a `layout` file holds logs that several partitions share: no partition's own log is opened there. The other way round
+/// is for whoever writes that file.
+fn check_layout(config: &LogConfig) -> Result<(), OpenError> {
+    let Some(dir) = config.dir.parent().filter(|_| config.framing == Framing::Bare) else { return Ok(()) };
+    match read_side(&dir.join(LAYOUT_FILE))? {
+        Some(layout) => Err(OpenError::Layout {
+            dir: dir.to_path_buf(),
+            made_with: String::from_utf8_lossy(&layout).trim().to_owned(),
+            asked: "partition".to_owned(),
+        }),
+        None => Ok(()),
+    }
 }
 
 /// A side file's bytes; `None` if there is none.

@@ -7,8 +7,8 @@ use crate::{
     names::{index_path, prepared_path, segment_path},
     watermark::Watermark,
 };
-use log_api::{Marks, Offset};
-use log_format::{HEADER_BYTES, peek};
+use log_api::{Framing, Marks, Offset};
+use log_format::{ENTRY_HEADER_BYTES_MAX, entry_header_bytes, peek_entry};
 use shard_ring::{Helper, Ring, spawn_local};
 use std::{
     cell::{Cell, RefCell},
@@ -306,7 +306,7 @@ impl Job {
         for (number, _) in Listing::read(dir)?.prepared {
             let path = prepared_path(dir, number);
             // One that was taken into use but whose rename failed holds records: recovery adopts it.
-            if holds_nothing(&path, marks.start).map_err(naming("read", &path))? {
+            if holds_nothing(&path, self.config.framing, marks.start).map_err(naming("read", &path))? {
                 self.files.unlink(&path)?;
             }
         }
@@ -317,9 +317,10 @@ impl Job {
 }
 
 /// Zeros, or batches from before the log's start.
-fn holds_nothing(path: &Path, start: Offset) -> io::Result<bool> {
-    let mut first = [0; HEADER_BYTES];
-    let read = File::open(path)?.read(&mut first)?;
-    let offset = peek(&first[..read]).ok().flatten().and_then(|header| header.offset());
+fn holds_nothing(path: &Path, framing: Framing, start: Offset) -> io::Result<bool> {
+    let mut first = [0; ENTRY_HEADER_BYTES_MAX];
+    let first = &mut first[..entry_header_bytes(framing)];
+    let read = File::open(path)?.read(first)?;
+    let offset = peek_entry(framing, &first[..read]).ok().flatten().and_then(|entry| entry.offset);
     Ok(first.iter().all(|&byte| byte == 0) || offset.is_some_and(|offset| offset < start))
 }

@@ -1,6 +1,6 @@
 //! Where a log's files lie, and who has the directory.
 
-use log_api::{EngineConfig, LogId, Offset, OpenError};
+use log_api::{EngineConfig, Framing, LogId, Offset, OpenError};
 use std::{
     fs::{File, TryLockError},
     path::{Path, PathBuf},
@@ -82,6 +82,8 @@ pub struct LogConfig {
     pub inflight_bytes_max: u64,
     /// See [`EngineConfig::index_interval_bytes`].
     pub index_interval_bytes: u64,
+    /// See [`EngineConfig::framing`].
+    pub framing: Framing,
 }
 
 impl LogConfig {
@@ -94,9 +96,13 @@ impl LogConfig {
             segment_bytes: config.segment_bytes,
             inflight_bytes_max: config.inflight_bytes_max,
             index_interval_bytes: config.index_interval_bytes,
+            framing: config.framing,
         }
     }
 }
+
+/// Beside the lock, where logs are shared by several partitions: how, in the words of the command line.
+pub const LAYOUT_FILE: &str = "layout";
 
 /// `<dir>/<first offset>.log`
 #[must_use]

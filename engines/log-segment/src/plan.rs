@@ -1,8 +1,8 @@
 //! A read, planned.
 
 use crate::Boundary;
-use log_api::{Offset, Read};
-use log_format::peek;
+use log_api::{Framing, Offset, Read};
+use log_format::peek_entry;
 
 /// Which bytes of which segment answer a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +16,8 @@ pub struct Plan {
     /// `start..end` is the answer: it starts with the batch asked for and keeps both limits. If not, read these bytes (an index
     /// interval more than asked for at most, but always the whole batch that was asked for) and [`Plan::narrow`] them.
     pub exact: bool,
+    /// What the bytes are.
+    pub framing: Framing,
 }
 
 impl Plan {
@@ -30,7 +32,7 @@ impl Plan {
     #[must_use]
     pub fn narrow(&self, bytes: &[u8], read: &Read) -> Option<Plan> {
         let mut start = self.start;
-        let mut batches = walk(self.start, bytes);
+        let mut batches = walk(self.framing, self.start, bytes);
         let mut end = loop {
             let next = batches.next()?;
             if next.offset > read.from {
@@ -52,19 +54,19 @@ impl Plan {
     }
 }
 
-/// Walks the batches of `bytes`, which start at `from`: each boundary after a whole batch, in order. Ends where the bytes are no longer
-/// the next batch; checksums are not looked at.
-pub fn walk(from: Boundary, bytes: &[u8]) -> impl Iterator<Item = Boundary> + '_ {
+/// Walks the entries of `bytes`, which start at `from`: each boundary after a whole one, in order. Ends where the bytes are no longer
+/// the next entry; checksums of batches are not looked at.
+pub fn walk(framing: Framing, from: Boundary, bytes: &[u8]) -> impl Iterator<Item = Boundary> + '_ {
     let mut at = from;
     std::iter::from_fn(move || {
         let start = usize::try_from(at.position - from.position).ok()?;
         let rest = bytes.get(start..)?;
-        let header = peek(rest).ok()??;
-        if header.offset() != Some(at.offset) || header.total_bytes() > rest.len() as u64 {
+        let entry = peek_entry(framing, rest).ok()??;
+        if entry.offset != Some(at.offset) || entry.bytes > rest.len() as u64 {
             return None;
         }
-        at.offset = at.offset.plus(u64::from(header.records.unsigned_abs()));
-        at.position += header.total_bytes();
+        at.offset = at.offset.plus(entry.takes);
+        at.position += entry.bytes;
         Some(at)
     })
 }

@@ -1,8 +1,8 @@
 //! Walks a segment batch by batch, by what the device holds.
 
 use crate::{Boundary, LogConfig, SparseIndex, aligned::BLOCK_BYTES, device::DeviceReader, epochs::Epochs};
-use log_api::{Epoch, Offset};
-use log_format::{HEADER_BYTES, Header, peek, verify};
+use log_api::{Epoch, Framing, Offset};
+use log_format::{Entry, entry_header_bytes, entry_magic, peek_entry, verify_entry};
 use std::io;
 
 /// Which epoch a batch must carry.
@@ -94,56 +94,59 @@ pub(crate) fn scan(
     let mut index = SparseIndex::new(base, config.index_interval_bytes, reader.bytes().max(config.segment_bytes));
     let mut end = Boundary { offset: base, position: 0 };
     loop {
-        match next_batch(reader, end, rule)? {
-            Ok((header, epoch)) => {
+        match next_entry(reader, config.framing, end, rule)? {
+            Ok((entry, epoch)) => {
                 if let Rule::Learn(epochs) = rule {
                     epochs.learn(epoch, end.offset, config.durable, config.inflight_bytes_max);
                 }
                 index.note(end);
-                end.offset = end.offset.plus(u64::from(header.records.unsigned_abs()));
-                end.position += header.total_bytes();
+                end.offset = end.offset.plus(entry.takes);
+                end.position += entry.bytes;
             }
             Err(stop) => return Ok(Scanned { end, stop, index }),
         }
     }
 }
 
-/// The batch at a boundary, if it is the next one of the log.
-pub(crate) fn next_batch(
+/// The entry at a boundary, if it is the next one of the log.
+pub(crate) fn next_entry(
     reader: &mut DeviceReader,
+    framing: Framing,
     at: Boundary,
     rule: &Rule,
-) -> io::Result<Result<(Header, Epoch), Stop>> {
+) -> io::Result<Result<(Entry, Epoch), Stop>> {
     let left = reader.bytes() - at.position;
     if left == 0 {
         return Ok(Err(Stop::EndOfFile));
     }
-    let first = reader.get(at.position, HEADER_BYTES)?;
+    let header_bytes = entry_header_bytes(framing);
+    let first = reader.get(at.position, header_bytes)?;
     if first.iter().all(|&byte| byte == 0) {
         return Ok(Err(Stop::Zeros));
     }
     let bad = |what: String| Ok(Err(Stop::Bad(what)));
-    let header = match peek(first) {
-        Ok(Some(header)) => header,
-        Ok(None) if left < HEADER_BYTES as u64 => return bad(format!("{left} bytes at the end of the file")),
+    let entry = match peek_entry(framing, first) {
+        Ok(Some(entry)) => entry,
+        Ok(None) if left < header_bytes as u64 => return bad(format!("{left} bytes at the end of the file")),
         Ok(None) => return bad("a batch length of 0 in a header that is not all zeros".to_owned()),
         Err(error) => return bad(error.to_string()),
     };
-    let bytes = header.total_bytes();
+    let bytes = entry.bytes;
     if bytes > left {
         return bad(format!("a batch of {bytes} bytes in a file that has {left} more"));
     }
-    if header.offset() != Some(at.offset) {
-        return bad(format!("a batch with base offset {} where {} is next", header.base_offset, at.offset));
+    if entry.offset != Some(at.offset) {
+        let found = entry.offset.map_or_else(|| "no offset".to_owned(), |offset| format!("base offset {offset}"));
+        return bad(format!("a batch with {found} where {} is next", at.offset));
     }
-    let end = at.offset.plus(u64::from(header.records.unsigned_abs()));
-    let epoch = match rule.check(header.epoch(), at.offset, end) {
+    let end = at.offset.plus(entry.takes);
+    let epoch = match rule.check(entry.epoch, at.offset, end) {
         Ok(epoch) => epoch,
         Err(what) => return bad(what),
     };
     let whole = reader.get(at.position, usize::try_from(bytes).expect("not more than the file has"))?;
-    match verify(whole) {
-        Ok(_) => Ok(Ok((header, epoch))),
+    match verify_entry(framing, whole) {
+        Ok(_) => Ok(Ok((entry, epoch))),
         Err(error) => bad(error.to_string()),
     }
 }
@@ -186,6 +189,7 @@ pub(crate) struct Known<'a> {
     /// The offset at which the log ends.
     pub(crate) end: Offset,
     pub(crate) rule: &'a Rule,
+    pub(crate) framing: Framing,
 }
 
 /// Looks at everything from `at` on: what it is, and whether a valid batch of the last incarnation, of a later offset than the end, starts at
@@ -202,19 +206,20 @@ pub(crate) fn survey(reader: &mut DeviceReader, at: u64, from: u64, known: Known
     // Who goes on in a recycled segment clears the block in which the log ends.
     let block_end = reader.get(at, usize::try_from(padding).expect("less than a block"))?.iter().any(|&byte| byte != 0);
     let mut rest = Rest { dirty: true, torn: begun || block_end, later: None };
+    let header_bytes = entry_header_bytes(known.framing);
     let mut stale = false;
     let mut budget = reader.bytes().saturating_mul(4).saturating_add(64 << 20);
     let mut candidates = Vec::new();
     let mut at = at;
-    while at + (HEADER_BYTES as u64) <= reader.bytes() {
-        let piece = reader.get(at, PIECE_BYTES + HEADER_BYTES - 1)?;
+    while at + (header_bytes as u64) <= reader.bytes() {
+        let piece = reader.get(at, PIECE_BYTES + header_bytes - 1)?;
         candidates.clear();
-        let starts = piece.len() + 1 - HEADER_BYTES;
-        for start in candidate_starts(piece, starts) {
-            if let Ok(Some(header)) = peek(&piece[start..])
-                && let Some(kind) = known.kind(&header)
+        let starts = piece.len() + 1 - header_bytes;
+        for start in candidate_starts(piece, starts, entry_magic(known.framing)) {
+            if let Ok(Some(entry)) = peek_entry(known.framing, &piece[start..])
+                && let Some(kind) = known.kind(&entry)
             {
-                candidates.push((at + start as u64, header.total_bytes(), kind));
+                candidates.push((at + start as u64, entry.bytes, kind));
             }
         }
         let mut stepped_to = at;
@@ -230,7 +235,8 @@ pub(crate) fn survey(reader: &mut DeviceReader, at: u64, from: u64, known: Known
                 continue;
             };
             budget = left;
-            if verify(reader.get(position, usize::try_from(bytes).expect("not more than the file has"))?).is_err() {
+            let whole = reader.get(position, usize::try_from(bytes).expect("not more than the file has"))?;
+            if verify_entry(known.framing, whole).is_err() {
                 continue;
             }
             if evidence {
@@ -256,29 +262,34 @@ enum Kind {
 }
 
 impl Known<'_> {
-    fn kind(&self, header: &Header) -> Option<Kind> {
-        let offset = header.offset()?;
-        let stale = offset.plus(u64::from(header.records.unsigned_abs())) <= self.start;
-        let current = || offset > self.end && header.epoch().is_some_and(|epoch| self.rule.is_current(epoch));
+    fn kind(&self, entry: &Entry) -> Option<Kind> {
+        let offset = entry.offset?;
+        let stale = offset.plus(entry.takes) <= self.start;
+        let current = || offset > self.end && entry.epoch.is_some_and(|epoch| self.rule.is_current(epoch));
         if stale { Some(Kind::Stale) } else { current().then_some(Kind::Current) }
     }
 }
 
 /// A header of exactly the next batch stands there, whatever follows it.
 fn begins_the_next_batch(reader: &mut DeviceReader, at: u64, known: Known<'_>) -> io::Result<bool> {
-    let header = peek(reader.get(at, HEADER_BYTES)?).ok().flatten();
-    Ok(header.is_some_and(|header| {
-        header.offset() == Some(known.end) && header.epoch().is_some_and(|epoch| known.rule.is_current(epoch))
+    let header = reader.get(at, entry_header_bytes(known.framing))?;
+    let entry = peek_entry(known.framing, header).ok().flatten();
+    Ok(entry.is_some_and(|entry| {
+        entry.offset == Some(known.end) && entry.epoch.is_some_and(|epoch| known.rule.is_current(epoch))
     }))
 }
 
-/// Starts whose magic byte is 2, quick over zeros, which are most of what a preallocated segment holds.
-fn candidate_starts(piece: &[u8], starts: usize) -> impl Iterator<Item = usize> + '_ {
+/// Starts whose magic byte is right, quick over zeros, which are most of what a preallocated segment holds.
+fn candidate_starts(piece: &[u8], starts: usize, magic: u8) -> impl Iterator<Item = usize> + '_ {
     piece[MAGIC_AT..MAGIC_AT + starts]
         .chunks(256)
         .enumerate()
         .filter(|(_, chunk)| chunk.iter().any(|&byte| byte != 0))
-        .flat_map(|(number, chunk)| {
-            chunk.iter().enumerate().filter(|&(_, &byte)| byte == 2).map(move |(place, _)| number * 256 + place)
+        .flat_map(move |(number, chunk)| {
+            chunk
+                .iter()
+                .enumerate()
+                .filter(move |&(_, &byte)| byte == magic)
+                .map(move |(place, _)| number * 256 + place)
         })
 }

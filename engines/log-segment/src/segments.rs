@@ -1,7 +1,7 @@
 //! The segments of one log in memory.
 
 use crate::{ActiveSegment, Boundary, LogConfig, Plan, PreparedFile, SealedSegment, SparseIndex};
-use log_api::{Lease, Offset, Read};
+use log_api::{Framing, Lease, Offset, Read};
 use std::{cell::Cell, collections::VecDeque, rc::Rc, sync::Arc};
 
 /// Commit boundaries that are remembered: a read may go to any of them exactly. Consumers stop at the commit point, which is one of
@@ -115,6 +115,7 @@ pub struct Segments<F> {
     /// Given up, not yet unlinked because something still uses them: oldest first.
     dying: VecDeque<(Offset, Rc<Held>)>,
     index_interval_bytes: u64,
+    framing: Framing,
 }
 
 impl<F> Segments<F> {
@@ -154,6 +155,7 @@ impl<F> Segments<F> {
             read_ends: [const { Cell::new(None) }; READ_ENDS],
             dying: VecDeque::new(),
             index_interval_bytes: config.index_interval_bytes,
+            framing: config.framing,
         }
     }
 
@@ -301,7 +303,7 @@ impl<F> Segments<F> {
         // Without one within both limits, the first boundary after the batch asked for, wherever it lies.
         let end = best.unwrap_or_else(|| self.first_boundary_after(segment, read.from));
         let exact = best.is_some() && start.offset == read.from;
-        let plan = Plan { segment: segment.base, start, end, exact };
+        let plan = Plan { segment: segment.base, start, end, exact, framing: self.framing };
         if exact {
             self.remember(&plan);
         }
@@ -314,8 +316,17 @@ impl<F> Segments<F> {
         self.read_ends[read_slot(plan.end.offset)].set(Some((plan.segment, plan.end)));
     }
 
+    /// In a framed log offsets count bytes, and whoever asks for one knows that an entry starts there: it says where by itself.
+    fn framed_boundary(&self, segment: &Segment<F>, offset: Offset) -> Option<Boundary> {
+        let inside = segment.base <= offset && offset <= segment.end;
+        (self.framing == Framing::Framed && inside).then(|| Boundary { offset, position: offset.0 - segment.base.0 })
+    }
+
     /// The largest known boundary at or before `offset`, which the segment holds.
     fn boundary_at_or_before(&self, segment: &Segment<F>, offset: Offset) -> Boundary {
+        if let Some(boundary) = self.framed_boundary(segment, offset) {
+            return boundary;
+        }
         let indexed = segment.index.at_or_before_offset(offset);
         if indexed.offset == offset {
             return indexed;
@@ -334,6 +345,9 @@ impl<F> Segments<F> {
         let whole = segment.end_boundary();
         if within(&whole) {
             return Some(whole);
+        }
+        if let Some(boundary) = self.framed_boundary(segment, until).filter(within) {
+            return Some(boundary);
         }
         let by_offset = segment.index.at_or_before_offset(until);
         let by_position = segment.index.at_or_before_position(position_max);

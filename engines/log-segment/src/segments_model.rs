@@ -55,6 +55,7 @@ fn config() -> LogConfig {
         segment_bytes: SEGMENT_BYTES,
         inflight_bytes_max: 1 << 20,
         index_interval_bytes: INTERVAL,
+        framing: log_api::Framing::Bare,
     }
 }
 

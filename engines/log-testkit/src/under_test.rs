@@ -55,7 +55,16 @@ macro_rules! conformance {
 
         $crate::under_test!(UnderTest: $engine);
 
-        $crate::conformance_tests!(UnderTest:
+        $crate::conformance_of!(UnderTest);
+    };
+}
+
+/// The tests of [`conformance!`] for an engine that is made in another way: a type that is an [`EngineUnderTest`]. Once in a test file, which
+/// has [`crate::CountingAllocator`] as its allocator.
+#[macro_export]
+macro_rules! conformance_of {
+    ($under_test:ty) => {
+        $crate::conformance_tests!($under_test:
             append_assigns_dense_offsets
             too_large
             busy_then_room
@@ -91,25 +100,25 @@ macro_rules! conformance {
 
         #[test]
         fn random_operations_follow_the_model() {
-            $crate::model::random_operations(&[$crate::model::runner::<UnderTest>()]);
+            $crate::model::random_operations(&[$crate::model::runner::<$under_test>()]);
         }
 
         #[test]
         fn kill_nine_loses_nothing_that_was_acknowledged() {
             let test = concat!(module_path!(), "::kill_nine_loses_nothing_that_was_acknowledged");
-            $crate::kill::kill_nine::<UnderTest>(test, &[$crate::kill::reader::<UnderTest>()]);
+            $crate::kill::kill_nine::<$under_test>(test, &[$crate::kill::reader::<$under_test>()]);
         }
 
         #[test]
         fn power_cuts_lose_nothing_that_was_acknowledged() {
             let test = concat!(module_path!(), "::power_cuts_lose_nothing_that_was_acknowledged");
-            $crate::power::power_cuts::<UnderTest>(test, &[$crate::kill::reader::<UnderTest>()]);
+            $crate::power::power_cuts::<$under_test>(test, &[$crate::kill::reader::<$under_test>()]);
         }
 
         #[test]
         fn io_errors_lose_nothing_that_was_acknowledged() {
             let test = concat!(module_path!(), "::io_errors_lose_nothing_that_was_acknowledged");
-            $crate::io_error::errors_at_operations::<UnderTest>(test, &[$crate::kill::reader::<UnderTest>()]);
+            $crate::io_error::errors_at_operations::<$under_test>(test, &[$crate::kill::reader::<$under_test>()]);
         }
     };
 }

@@ -63,6 +63,7 @@ impl Log {
             segment_bytes: SEGMENT_BYTES,
             inflight_bytes_max: INFLIGHT_BYTES_MAX,
             index_interval_bytes: INDEX_INTERVAL_BYTES,
+            framing: log_api::Framing::Bare,
         };
         let mut log = Self {
             _temporary: temporary,

@@ -93,6 +93,7 @@ fn config(dir: &Path, data: &DataDir) -> LogConfig {
         segment_bytes: SEGMENT_BYTES,
         inflight_bytes_max: INFLIGHT_BYTES_MAX,
         index_interval_bytes: INDEX_INTERVAL_BYTES,
+        framing: log_api::Framing::Bare,
     }
 }
 

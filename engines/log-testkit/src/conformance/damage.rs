@@ -5,7 +5,7 @@
 
 use super::{LOG, SEED, go_on, incarnation, last_segment, try_open};
 use crate::{EngineUnderTest, Needs, Pen, SegmentFile, applies, assigned, batch, config, directory, shape};
-use log_api::{Damage, Epoch, Level, LogEngine, LogId, Offset, OpenError, Read, ReadError, ReadKind};
+use log_api::{Damage, Epoch, Level, LogEngine, Offset, OpenError, Read, ReadError, ReadKind};
 use std::path::Path;
 
 /// Two incarnations with twelve durable batches each; `closes` the second one, or crashes it.
@@ -96,13 +96,16 @@ pub fn damage_in_an_old_segment_is_refused<E: EngineUnderTest>() {
 }
 
 /// The end of a crashed log's file, followed by `tail`.
-fn with_tail<E: EngineUnderTest>(dir: &Path, tail: impl FnOnce(&Pen) -> Vec<u8>) -> (Pen, SegmentFile, usize) {
+fn with_tail<E: EngineUnderTest>(
+    dir: &Path,
+    tail: impl FnOnce(&Pen, &SegmentFile) -> Vec<u8>,
+) -> (Pen, SegmentFile, usize) {
     let pen = two_incarnations::<E>(dir, false);
     let segment = last_segment(dir);
     let length = segment.length();
     let found = segment.batches().expect("a crashed log's batches");
     assert_eq!(found.last().map(|batch| batch.end), Some(pen.end()), "what was durable is in the file");
-    segment.overwrite(length, &tail(&pen));
+    segment.overwrite(length, &tail(&pen, &segment));
     (pen, segment, length)
 }
 
@@ -137,29 +140,32 @@ pub fn a_torn_tail_is_cut<E: EngineUnderTest>() {
     if !applies::<E>("a_torn_tail_is_cut", Needs::Keeping) {
         return;
     }
-    let next = |pen: &Pen| assigned(batch(SEED, LOG, pen.end(), shape(2, 150)), pen.end(), pen.epoch);
-    type Tail<'a> = Box<dyn Fn(&Pen) -> Vec<u8> + 'a>;
+    let next = |pen: &Pen, segment: &SegmentFile| {
+        let batch = assigned(batch(SEED, LOG, pen.end(), shape(2, 150)), pen.end(), pen.epoch);
+        segment.entry(&batch, segment.end_byte(), pen.epoch)
+    };
+    type Tail<'a> = Box<dyn Fn(&Pen, &SegmentFile) -> Vec<u8> + 'a>;
     let torn: [(&str, Tail<'_>); 5] = [
-        ("half a batch", Box::new(move |pen| next(pen)[..200].to_vec())),
-        ("a header alone", Box::new(move |pen| next(pen)[..61].to_vec())),
+        ("half a batch", Box::new(move |pen, at| next(pen, at)[..200].to_vec())),
+        ("a header alone", Box::new(move |pen, at| next(pen, at)[..61].to_vec())),
         (
             "all but the last value's end",
-            Box::new(move |pen| {
-                let bytes = next(pen);
+            Box::new(move |pen, at| {
+                let bytes = next(pen, at);
                 bytes[..bytes.len() - 20].to_vec()
             }),
         ),
         (
             "a wrong byte",
-            Box::new(move |pen| {
-                let mut bytes = next(pen);
+            Box::new(move |pen, at| {
+                let mut bytes = next(pen, at);
                 bytes[100] ^= 1;
                 bytes
             }),
         ),
         (
             "noise",
-            Box::new(|pen| {
+            Box::new(|pen, _| {
                 let mut numbers = crate::Numbers::new(pen.seed);
                 (0..999).map(|_| 1 + numbers.below(255) as u8).collect()
             }),
@@ -179,17 +185,24 @@ pub fn stale_batches_are_never_accepted<E: EngineUnderTest>() {
         return;
     }
     // The batch at `base`, with another payload than the pen's, so that it cannot pass for what was written.
-    let leftover = |base: Offset, epoch: Epoch| assigned(batch(!SEED, LogId(9), base, shape(2, 150)), base, epoch);
-    let row = |from: Offset, epoch: Epoch| -> Vec<u8> {
-        (0..6).flat_map(|nth| leftover(from.plus(2 * nth), epoch)).collect()
+    let leftover = |base: Offset, epoch: Epoch| assigned(batch(!SEED, LOG, base, shape(2, 150)), base, epoch);
+    // Six in a row: the first stands where the next of the pen's would, or so many before or after that.
+    let row = |pen: &Pen, segment: &SegmentFile, further: i64, epoch: Epoch| -> Vec<u8> {
+        let bytes = segment.entry(&leftover(pen.end(), epoch), 0, epoch).len() as i64;
+        let moved = |from: u64, by: i64| from.checked_add_signed(by).expect("not before the log's beginning");
+        let entry = |nth: i64| {
+            let batch = leftover(Offset(moved(pen.end().0, 2 * nth)), epoch);
+            segment.entry(&batch, moved(segment.end_byte(), nth * bytes), epoch)
+        };
+        (further..further + 6).flat_map(entry).collect()
     };
     let first_epoch = |pen: &Pen| pen.batches[0].epoch;
-    type Tail<'a> = Box<dyn Fn(&Pen) -> Vec<u8> + 'a>;
+    type Tail<'a> = Box<dyn Fn(&Pen, &SegmentFile) -> Vec<u8> + 'a>;
     let stale: [(&str, Tail<'_>); 4] = [
-        ("the right offsets of an earlier incarnation", Box::new(move |pen| row(pen.end(), first_epoch(pen)))),
-        ("earlier offsets of this incarnation", Box::new(move |pen| row(Offset(pen.end().0 - 2), pen.epoch))),
-        ("later offsets of this incarnation", Box::new(move |pen| row(pen.end().plus(2), pen.epoch))),
-        ("the right offsets of a later incarnation", Box::new(move |pen| row(pen.end(), Epoch(pen.epoch.0 + 1000)))),
+        ("the right place, of an earlier incarnation", Box::new(move |pen, at| row(pen, at, 0, first_epoch(pen)))),
+        ("an earlier place, of this incarnation", Box::new(move |pen, at| row(pen, at, -1, pen.epoch))),
+        ("a later place, of this incarnation", Box::new(move |pen, at| row(pen, at, 1, pen.epoch))),
+        ("the right place, of a later one", Box::new(move |pen, at| row(pen, at, 0, Epoch(pen.epoch.0 + 1000)))),
     ];
     for (what, tail) in stale {
         let dir = directory();

@@ -3,7 +3,7 @@
 
 use super::{LOG, SEED, go_on, incarnation, shape_of};
 use crate::{
-    EngineUnderTest, Found, Needs, Pen, SegmentFile, applies, batches_of, config,
+    EngineUnderTest, Found, Needs, Pen, SegmentFile, applies, config,
     media::{Media, on_device},
     shape, skip,
 };
@@ -94,8 +94,9 @@ pub fn a_failed_flush_poisons_and_reopening_does_not_launder_it<E: EngineUnderTe
     let (pen, acknowledged) = incarnation::<E, _>(config(&media.dir()), async move |engine, recovery| {
         let mut pen = Pen::new(SEED, LOG, recovery.epoch);
         pen.append_each(&engine, (0..10).map(|size| shape(2, 1500 + size))).await;
-        let written: usize = pen.batches.iter().map(|batch| batch.bytes.len()).sum();
-        let filler = shape_of(&pen, GOOD_BYTES - written as u32);
+        let frame_bytes = SegmentFile::frame_bytes(&held.dir());
+        let written: usize = pen.batches.iter().map(|batch| frame_bytes + batch.bytes.len()).sum();
+        let filler = shape_of(&pen, GOOD_BYTES - (written + frame_bytes) as u32);
         pen.append(&engine, &[filler]).await;
         pen.commit(&engine, Level::Durable).await;
         let segment = active_segment(&held.dir(), pen.end()).await;
@@ -165,12 +166,9 @@ async fn active_segment(dir: &Path, end: Offset) -> SegmentFile {
 fn log_on_device(media: &Media, end: Offset) -> Vec<Found> {
     let mut found = Vec::new();
     for segment in SegmentFile::all(&media.dir(), LOG) {
-        let mut bytes = on_device(&segment.path).expect("a file on the device");
-        let mut batches = log_format::iterate(&bytes);
-        while let Some(Ok(_)) = batches.next() {}
-        let length = batches.position();
-        bytes.truncate(length);
-        found.extend(batches_of(&bytes).expect("batches on the device").into_iter().filter(|batch| batch.end <= end));
+        let segment = segment.with_bytes(on_device(&segment.path).expect("a file on the device"));
+        let batches = segment.batches().expect("batches on the device");
+        found.extend(batches.into_iter().filter(|batch| batch.end <= end));
     }
     found
 }

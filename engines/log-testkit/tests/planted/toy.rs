@@ -252,7 +252,8 @@ impl<const BUG: u8> LogEngine for Toy<BUG> {
         }
         let base = state.marks.end;
         batches.iter().for_each(|batch| self.append_one(&mut state, batch));
-        Ok(Appended { base, end: state.marks.end })
+        let segment = state.segments.last().expect("a log has a segment").base;
+        Ok(Appended { base, end: state.marks.end, segment })
     }
 
     async fn room(&self, _log: LogId, bytes: u64) {
