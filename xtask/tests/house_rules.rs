@@ -5,7 +5,7 @@ use cargo_metadata::{DependencyKind, MetadataCommand, Package};
 use std::path::{Path, PathBuf};
 
 /// Each package and what it may depend on, from the bottom up. Development dependencies are free: tests may look upward.
-const MAY_DEPEND_ON: [(&str, &[&str]); 12] = [
+const MAY_DEPEND_ON: [(&str, &[&str]); 13] = [
     ("log-api", &[]),
     ("log-format", &["log-api"]),
     ("shard-ring", &[]),
@@ -14,6 +14,7 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 12] = [
     ("log-mmap", &["log-api", "log-format", "log-segment", "shard-ring"]),
     ("log-direct", &["log-api", "log-format", "log-segment", "shard-ring"]),
     ("log-pagecache", &["log-api", "log-format", "log-segment", "shard-ring"]),
+    ("log-group", &["log-api", "log-format", "log-segment", "shard-ring"]),
     ("log-testkit", &["log-api", "log-format", "shard-ring"]),
     (
         "broker",

@@ -76,6 +76,12 @@ counters! {
     read_bytes,
     /// Times an append was told to wait for room.
     busy,
+    /// Logs that several partitions share.
+    shared_logs,
+    /// Partitions that were opened in them.
+    shared_log_partitions,
+    /// Indexes of finished segments of shared logs that were missing or wrong and were made again from the log.
+    shared_log_indexes_rebuilt,
 }
 
 impl Counters {

@@ -1,0 +1,109 @@
+//! Giving up: a segment of the shared log goes when all partitions have passed it.
+
+use crate::{
+    group::{Group, Held, Off, Segment},
+    index::entries_path,
+};
+use log_api::{LogEngine, LogId, Offset, ReadError, TrimError};
+use std::{fs, io, rc::Rc};
+
+impl Group {
+    /// Gives up what no partition needs any more, `partition` nothing before `before`; returns the partition's start.
+    pub(crate) async fn trim<E: LogEngine>(
+        self: &Rc<Self>,
+        off: &Off,
+        inner: &E,
+        partition: LogId,
+        before: Offset,
+    ) -> Result<Offset, TrimError> {
+        let slot = self.state.borrow().slot(partition).ok_or(TrimError::NotOpen(partition))?;
+        let needed = self.needed_from(off, slot, partition, before.0).await?;
+        {
+            // The last word counts: a wish that could not be granted then is not granted later against a smaller one.
+            self.state.borrow_mut().needed.set(slot, needed);
+        }
+        self.write_finished(off, inner.marks(self.log).durable.0);
+        let limit = {
+            let state = self.state.borrow();
+            state.needed.lowest().min(state.checkpointed).min(i64::MAX as u64)
+        };
+        let start = inner.trim(self.log, Offset(limit)).await?;
+        self.starts_at(off, start.0).await?;
+        Ok(Offset(self.state.borrow().partitions[slot].start))
+    }
+
+    /// The segment from which on a partition needs the shared log, if it needs nothing before `before`.
+    async fn needed_from(&self, off: &Off, slot: usize, partition: LogId, before: u64) -> Result<u64, TrimError> {
+        {
+            let state = self.state.borrow();
+            if before >= state.known.ends[slot] {
+                return Ok(u64::MAX);
+            }
+            if before <= state.partitions[slot].start {
+                return Ok(state.start);
+            }
+            for part in state.segments.iter().rev().map_while(Segment::part) {
+                if part.before(slot).is_some_and(|end| end <= before) {
+                    return Ok(part.base);
+                }
+            }
+        }
+        let index = self.locate(off, partition.0, before).await.map_err(as_io)?;
+        Ok(index.map_or(0, |index| index.base))
+    }
+
+    /// The shared log starts at byte `start` now: what lay before is forgotten, and partitions start where they stood there.
+    async fn starts_at(&self, off: &Off, start: u64) -> Result<(), TrimError> {
+        let (gone, first) = {
+            let state = &mut *self.state.borrow_mut();
+            if start <= state.start {
+                return Ok(());
+            }
+            state.start = start;
+            let mut gone = Vec::new();
+            while state.segments.len() > 1 && state.segments[0].base < start {
+                let segment = state.segments.pop_front().expect("there are two");
+                if matches!(segment.index, Held::File) {
+                    gone.push(entries_path(&self.dir, segment.base));
+                }
+            }
+            self.loaded.borrow_mut().retain(|index| index.base >= start);
+            let first = &state.segments[0];
+            let file = (first.base, first.end);
+            if let Some(part) = first.part().cloned() {
+                for slot in 0..state.partitions.len() {
+                    let start = &mut state.partitions[slot].start;
+                    *start = part.before(slot).unwrap_or(0).max(*start);
+                }
+                (gone, None)
+            } else {
+                (gone, Some(file))
+            }
+        };
+        if let Some(file) = first {
+            let index = self.load(off, file).await.map_err(as_io)?;
+            let state = &mut *self.state.borrow_mut();
+            for span in index.spans() {
+                if let Some(slot) = state.known.slot(span.partition) {
+                    let start = &mut state.partitions[slot].start;
+                    *start = span.before.max(*start);
+                }
+            }
+        }
+        if !gone.is_empty() {
+            let unlinked = off.helper.run(&off.ring, move || {
+                // What stays behind is removed by the next open.
+                gone.iter().for_each(|path| drop(fs::remove_file(path)));
+            });
+            unlinked.await;
+        }
+        Ok(())
+    }
+}
+
+fn as_io(error: ReadError) -> TrimError {
+    TrimError::Io(match error {
+        ReadError::Io(error) => error,
+        other => io::Error::other(other.to_string()),
+    })
+}
