@@ -12,7 +12,7 @@ use log_api::{
 };
 use log_format::place_entry;
 use log_segment::{
-    Ahead, DataDir, Files, Keeper, LogConfig, Medium, Preparation, Preparer, Recovered, Segments, recover,
+    Ahead, DataDir, Files, Keeper, LogConfig, Medium, Preparation, Preparer, Recovered, Reuse, Segments, recover,
 };
 use rustix::fs::{Mode, OFlags};
 use shard_ring::{Event, Helper, Ring, RingFile, spawn_local};
@@ -103,6 +103,7 @@ pub(crate) struct DirectFile;
 
 impl Medium for DirectFile {
     type Handle = File;
+    type Kept = ();
 
     fn open(&self, path: &Path, _bytes: u64) -> io::Result<File> {
         open_direct(path, OFlags::RDWR)
@@ -427,7 +428,8 @@ impl Log {
             state.segments.trim(before)
         };
         let start = dead.start;
-        self.preparer.trim(&self.keeper, dead).await?;
+        // They are written past the page cache: whoever got pages of them by reference in an earlier life keeps what they were.
+        self.preparer.trim(&self.keeper, dead, |_| Reuse::AsIs(())).await?;
         Ok(start)
     }
 }

@@ -64,17 +64,21 @@ impl Log {
         Ok(())
     }
 
-    /// Old segments leave the address space and the page cache, which they would fill: what reads them goes by the ring.
+    /// Old segments leave the address space and the page cache, which they would fill: what reads them goes by the ring. Those that are not
+    /// durable stay: their pages are dirty, and giving those up would have the kernel write them back at once.
     fn forget_old(&self) {
         let config = &self.host.config;
         let kept = usize::try_from(config.tail_cache_bytes / config.segment_bytes).unwrap_or(usize::MAX).max(1);
         let mut segments = self.disk.segments.borrow_mut();
-        let young = |place: usize| place <= kept;
+        let durable = self.disk.durable();
+        // One more: it may be the one that a trim gives up after this roll, and then the next segment is made of it with its pages.
+        let young = |place: usize| place <= kept + 1;
         let old: Vec<Offset> = segments
             .iter()
             .rev()
             .enumerate()
             .skip_while(|(place, _)| young(*place))
+            .filter(|(_, segment)| segment.end() <= durable)
             .map_while(|(_, segment)| segment.handle.mapping.as_ref().map(|_| segment.base()))
             .collect();
         for base in old {

@@ -7,8 +7,12 @@
 use memmap2::{Advice, MmapOptions, MmapRaw};
 use std::{cell::Cell, fs::File, io, ops::Range, os::fd::AsRawFd, slice, time::Instant};
 
-/// How much is prepared at a time: the mapping's lock is held for one slice, not for a whole segment.
-const POPULATE_SLICE_BYTES: usize = 2 << 20;
+/// How much is prepared at a time, in large pages: the mapping's lock is held for one slice, not for a whole segment.
+const LARGE_SLICE_BYTES: usize = 2 << 20;
+
+/// The same in small pages, each of which takes a fault: the scheduler lets a thread inside a call run on for its 3 ms, whoever waits for
+/// the core, which may be the kernel's worker that flushes a commit.
+const SLICE_BYTES: usize = 256 << 10;
 
 const PAGE_BYTES: usize = 4096;
 
@@ -17,6 +21,8 @@ const PAGE_BYTES: usize = 4096;
 pub(crate) struct Mapping {
     map: MmapRaw,
     large_pages: bool,
+    /// What lies past `filled` are the bytes of an earlier life, not zeros.
+    renewed: bool,
     filled: Cell<usize>,
     appending: Cell<bool>,
 }
@@ -26,7 +32,7 @@ impl Mapping {
     pub(crate) fn new(file: &File, bytes: usize, filled: usize) -> io::Result<Self> {
         assert!(filled <= bytes, "a log of {filled} bytes in a mapping of {bytes}");
         let map = MmapOptions::new().len(bytes).map_raw(file)?;
-        Ok(Self { map, large_pages: false, filled: Cell::new(filled), appending: Cell::new(false) })
+        Ok(Self { map, large_pages: false, renewed: false, filled: Cell::new(filled), appending: Cell::new(false) })
     }
 
     /// Asks for pages of 2 MiB, where the file system can keep a file in them: they are populated in two thirds of the time, and a byte
@@ -34,6 +40,12 @@ impl Mapping {
     pub(crate) fn prefer_large_pages(&mut self) {
         // Only a preference: small ones serve.
         self.large_pages = self.map.advise(Advice::HugePage).is_ok();
+    }
+
+    /// Begins a new life: nothing of what is there counts any more. Nobody else has the mapping, so nobody holds bytes of it.
+    pub(crate) fn renew(&mut self) {
+        self.renewed = true;
+        self.filled.set(0);
     }
 
     /// Whether large pages were asked for.
@@ -55,10 +67,11 @@ impl Mapping {
     /// Makes the pages from the log's end on present and writable, in slices, so that no append faults; `after` is told when each slice was
     /// begun. Called off the shard. Every page is dirty afterwards: flushes name the range that they are about.
     pub(crate) fn populate(&self, mut after: impl FnMut(Instant)) -> io::Result<()> {
-        let mut at = self.filled.get() / POPULATE_SLICE_BYTES * POPULATE_SLICE_BYTES;
+        let slice_bytes = if self.large_pages { LARGE_SLICE_BYTES } else { SLICE_BYTES };
+        let mut at = self.filled.get() / slice_bytes * slice_bytes;
         while at < self.map.len() {
             let begun = Instant::now();
-            let bytes = POPULATE_SLICE_BYTES.min(self.map.len() - at);
+            let bytes = slice_bytes.min(self.map.len() - at);
             self.map.advise_range(Advice::PopulateWrite, at, bytes)?;
             after(begun);
             at += bytes;
@@ -80,8 +93,19 @@ impl Mapping {
         // `appending` keeps `fill` from getting the same place a second time, and the mapping is not Sync.
         let place = unsafe { slice::from_raw_parts_mut(self.map.as_mut_ptr().add(at), bytes) };
         fill(place);
+        self.clear_rest_of_page(at, at + bytes);
         self.filled.set(at + bytes);
         self.appending.set(false);
+    }
+
+    /// Of the page in which the log now ends, when it has come into a new one: recovery takes anything but zeros there for a torn append.
+    fn clear_rest_of_page(&self, begin: usize, end: usize) {
+        let rest = end.next_multiple_of(PAGE_BYTES).min(self.map.len()) - end;
+        let is_new = begin.is_multiple_of(PAGE_BYTES) || begin / PAGE_BYTES < end / PAGE_BYTES;
+        if self.renewed && is_new {
+            // SAFETY: `end..end + rest` lies inside the mapping and past what is filled: no slice that was handed out covers it.
+            unsafe { self.map.as_mut_ptr().add(end).write_bytes(0, rest) };
+        }
     }
 
     /// Log bytes in place.

@@ -1,10 +1,10 @@
 //! A segment as this engine holds it: its file on the ring, and its mapping as long as it is young.
 
 use crate::mapping::{Mapping, write_and_wait};
-use log_segment::{Haste, Hold, Medium, SegmentFile};
+use log_segment::{Haste, Hold, Medium, Reuse, SegmentFile};
 use rustix::fs::Advice;
 use shard_ring::Ring;
-use std::{fs::File, io, ops::Range, os::unix::fs::FileExt, path::Path, rc::Rc, time::Instant};
+use std::{fs::File, io, ops::Range, os::unix::fs::FileExt, path::Path, rc::Rc, thread, time::Instant};
 
 /// Opens prepared segments on the helper: maps and populates them there, so that no append pays for it.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +15,8 @@ pub(crate) struct Mapped {
 
 impl Medium for Mapped {
     type Handle = (File, Mapping);
+    /// Its pages are in memory as long as it is mapped.
+    type Kept = Mapping;
 
     /// Through the page cache, where zeros written past it would have to be read back.
     const WRITES_BLOCKS: bool = true;
@@ -29,6 +31,13 @@ impl Medium for Mapped {
         }
         let (file, mapping) = self.map(path, bytes, 0)?;
         mapping.populate(|begun| haste.rest(begun))?;
+        Ok((file, mapping))
+    }
+
+    fn renew(&self, path: &Path, _bytes: u64, mut mapping: Mapping) -> io::Result<Self::Handle> {
+        let file = File::options().read(true).write(true).open(path)?;
+        mapping.renew();
+        mapping.populate(|_| thread::yield_now())?;
         Ok((file, mapping))
     }
 
@@ -99,6 +108,20 @@ impl Hold for Live {
 
     fn file(&self) -> &SegmentFile {
         &self.file
+    }
+
+    fn reuse(self, durable: bool) -> Reuse<Mapping> {
+        if self.file.may_be_sent() {
+            return Reuse::Not;
+        }
+        match self.mapping.map(Rc::try_unwrap) {
+            Some(Ok(mapping)) => Reuse::AsIs(mapping),
+            // A reader holds bytes of it.
+            Some(Err(_)) => Reuse::Not,
+            // Populating it would read it from the device; a log that does not flush can have space that was never written instead.
+            None if durable => Reuse::Blocks,
+            None => Reuse::Not,
+        }
     }
 
     fn before_flush(&self, range: &Range<u64>) {

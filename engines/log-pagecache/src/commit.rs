@@ -19,6 +19,9 @@ use std::{
 /// Pieces that one `pwritev2` takes; more go in a further call. With one log there are as many as there are blocks.
 const PIECES_MAX: usize = 64;
 
+/// Bytes of a page of the page cache, and of a file system's block.
+const PAGE_BYTES: u64 = 4096;
+
 /// Brings what was appended to `logs` to `level`. All writes and flushes are submitted before the first wait (but for the wait for the
 /// dirty budget, which comes before anything is taken); they run on when the future is dropped.
 pub(crate) async fn commit(logs: &[Rc<Log>], level: Level) -> Result<(), CommitError> {
@@ -80,19 +83,32 @@ fn placed(log: &Rc<Log>) {
 fn write_pieces(log: &Log, pieces: &[Run]) -> io::Result<()> {
     let file = file_of(log, pieces[0].segment);
     let counters = &log.shared.host.counters;
-    let total: u64 = pieces.iter().map(Run::bytes).sum();
+    let bytes: u64 = pieces.iter().map(Run::bytes).sum();
+    let padding = padding(log, pieces[0].segment, pieces[0].at + bytes);
     let mut done = 0;
-    while done < total {
-        let mut slices = [IoSlice::new(&[]); PIECES_MAX];
+    // What is left of the padding alone is not worth another call.
+    while done < bytes {
+        let mut slices = [IoSlice::new(&[]); PIECES_MAX + 1];
         let held: [Option<Slice>; PIECES_MAX] = remaining(pieces, done);
         let count =
             held.iter().flatten().zip(&mut slices).map(|(slice, place)| *place = IoSlice::new(slice.as_ref())).count();
+        slices[count] = IoSlice::new(padding);
         Counters::add(&counters.writes, 1);
         Counters::add(&counters.system_calls, 1);
-        done += put(file.file(), &slices[..count], pieces[0].at + done)?;
+        done += put(file.file(), &slices[..=count], pieces[0].at + done)?;
     }
-    Counters::add(&counters.written_bytes, total);
+    Counters::add(&counters.written_bytes, done);
     Ok(())
+}
+
+/// Zeros from the log's end at `end` to the end of its page. A page that is written in part and is not in the page cache is first read from
+/// the device, by the shard; one that is written whole is not, and the next write finds it there.
+fn padding(log: &Log, segment: Offset, end: u64) -> &'static [u8] {
+    static ZEROS: [u8; PAGE_BYTES as usize] = [0; PAGE_BYTES as usize];
+    let segments = log.disk.segments.borrow();
+    let capacity = segments.get(segment).map_or(end, log_segment::Segment::capacity);
+    let bytes = end.next_multiple_of(PAGE_BYTES).min(capacity.max(end)) - end;
+    &ZEROS[..usize::try_from(bytes).expect("less than a page")]
 }
 
 /// What is left of the pieces after `done` bytes.
@@ -125,23 +141,25 @@ pub(crate) fn write_through(log: &Rc<Log>, batches: &[Batch<'_>], bytes: u64) ->
     if log.disk.poison.is_set() {
         return Err(AppendError::Poisoned);
     }
-    let (file, at, mut offset) = {
+    let (segment, file, at, mut offset) = {
         let segments = log.disk.segments.borrow();
         let active = segments.active();
-        (active.handle.file().ring().clone(), active.bytes(), segments.end())
+        (active.base(), active.handle.file().ring().clone(), active.bytes(), segments.end())
     };
     let mut entries = [const { None }; WRITE_THROUGH_BATCHES_MAX];
     for (batch, entry) in batches.iter().zip(&mut entries) {
         *entry = Some(log_format::place_entry(batch, offset, log.disk.epoch));
         offset = offset.plus(u64::from(batch.records()));
     }
-    let mut slices = [IoSlice::new(&[]); 2 * WRITE_THROUGH_BATCHES_MAX];
+    let padding = padding(log, segment, at + bytes);
+    let mut slices = [IoSlice::new(&[]); 2 * WRITE_THROUGH_BATCHES_MAX + 1];
     for (entry, place) in entries.iter().flatten().zip(slices.chunks_exact_mut(2)) {
         place[0] = IoSlice::new(entry.head());
         place[1] = IoSlice::new(entry.rest());
     }
+    slices[2 * batches.len()] = IoSlice::new(padding);
     let counters = &log.shared.host.counters;
-    let mut left = &mut slices[..2 * batches.len()];
+    let mut left = &mut slices[..=2 * batches.len()];
     let mut done = 0;
     while done < bytes {
         Counters::add(&counters.writes, 1);
@@ -157,7 +175,7 @@ pub(crate) fn write_through(log: &Rc<Log>, batches: &[Batch<'_>], bytes: u64) ->
             }
         }
     }
-    Counters::add(&counters.written_bytes, bytes);
+    Counters::add(&counters.written_bytes, done);
     Ok(())
 }
 

@@ -2,13 +2,14 @@
 
 use crate::{Shared, commit, gather::Run};
 use log_api::{AppendError, Appended, Batch, Counters, LogId, Marks, Offset, OpenError, Recovery};
-use log_segment::{DiskLog, Hold, Medium, Place, SegmentFile};
+use log_segment::{DiskLog, Hold, Medium, Place, Reuse, SegmentFile};
 use shard_ring::Ring;
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     fs::File,
     io,
+    os::unix::fs::FileExt,
     path::Path,
     rc::Rc,
 };
@@ -37,9 +38,17 @@ pub(crate) struct Open;
 
 impl Medium for Open {
     type Handle = File;
+    type Kept = ();
 
     fn open(&self, path: &Path, _bytes: u64) -> io::Result<File> {
         File::options().read(true).write(true).open(path)
+    }
+
+    /// The page in which the log ends comes into memory here, not by the first write to it.
+    fn resume(&self, path: &Path, bytes: u64, filled: u64) -> io::Result<File> {
+        let file = self.open(path, bytes)?;
+        file.read_at(&mut [0], filled.saturating_sub(1))?;
+        Ok(file)
     }
 }
 
@@ -56,6 +65,15 @@ impl Hold for Buffered {
 
     fn file(&self) -> &SegmentFile {
         &self.0
+    }
+
+    fn reuse(self, durable: bool) -> Reuse<()> {
+        match (self.0.may_be_sent(), durable) {
+            (false, _) => Reuse::AsIs(()),
+            (true, true) => Reuse::Blocks,
+            // Space that was never written takes the same writes, and no zeros.
+            (true, false) => Reuse::Not,
+        }
     }
 }
 

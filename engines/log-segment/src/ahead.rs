@@ -60,9 +60,11 @@ impl Haste {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// A slice was begun at `begun` and has ended: rests. On the helper.
+    /// A slice was begun at `begun` and has ended: rests, or at least lets others have the core. On the helper.
     pub fn rest(&self, begun: Instant) {
-        if !self.is_set() {
+        if self.is_set() {
+            thread::yield_now();
+        } else {
             thread::sleep((begun.elapsed() * RESTS).min(Duration::from_millis(20)));
         }
     }

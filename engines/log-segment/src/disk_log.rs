@@ -2,8 +2,8 @@
 //! the engine's own: how bytes get into a segment and out again.
 
 use crate::{
-    Ahead, Boundary, DataDir, Files, Flights, Keeper, Loader, LogConfig, Medium, Pace, Poison, Preparer, Recovered,
-    SealJob, SegmentFile, Segments, Turns, recover,
+    Ahead, Boundary, DataDir, Files, Flights, Keeper, Loader, LogConfig, Medium, Pace, Poison, Preparation, Preparer,
+    Recovered, Reuse, SealJob, SegmentFile, Segments, Turns, recover,
 };
 use futures_lite::future::or;
 use log_api::{
@@ -108,6 +108,9 @@ pub trait Hold: Sized + 'static {
     /// Its file.
     fn file(&self) -> &SegmentFile;
 
+    /// What it is good for when it has been given up, in a log that is written for durable acknowledgement or not.
+    fn reuse(self, durable: bool) -> Reuse<<Self::Medium as Medium>::Kept>;
+
     /// A flush of the range is about to be submitted.
     fn before_flush(&self, _range: &Range<u64>) {}
 }
@@ -155,6 +158,8 @@ pub struct DiskLog<H: Hold> {
     trimmed: Event,
     keeper: Keeper,
     preparer: Preparer<H::Medium>,
+    /// What the counters know of preparing.
+    counted: Cell<Preparation>,
 }
 
 /// Recovery and the opening of all its files, in one job off the shard.
@@ -190,9 +195,10 @@ impl<H: Hold> DiskLog<H> {
         let recovery = recovered.summary();
         let ring = &host.ring;
         let sealed = recovered.sealed.into_iter().zip(opened.sealed);
-        let sealed = sealed.map(|(segment, file)| (segment, H::finished(ring, file))).collect();
+        let sealed: Vec<_> = sealed.map(|(segment, file)| (segment, H::finished(ring, file))).collect();
         let end = Place { segment: recovered.active.base, boundary: recovered.active.end_boundary() };
         let active = (recovered.active, H::written(ring, opened.active));
+        sealed.iter().map(|(_, handle): &(_, H)| handle).chain([&active.1]).for_each(|handle| handle.file().inherit());
         let preparer =
             Preparer::new(ring, &host.preparing, &host.data, &config, medium, recovered.next_number, Some(&host.ahead));
         preparer.start();
@@ -212,6 +218,7 @@ impl<H: Hold> DiskLog<H> {
             trimmed: Event::new(),
             keeper: Keeper::new(ring, &host.keeping, &host.data, &config, recovered.marks.start),
             preparer,
+            counted: Cell::default(),
             host: host.clone(),
         };
         Ok((Rc::new(log), recovery))
@@ -276,8 +283,17 @@ impl<H: Hold> DiskLog<H> {
         self.keeper.adopt(&next.file, segments.end());
         segments.roll(next.file, H::written(&self.host.ring, next.handle));
         Counters::add(&counters.rolls, 1);
-        counters.prepared_bytes.set(counters.prepared_bytes.get().max(self.preparer.prepared_bytes()));
+        self.count_preparation();
         Ok(())
+    }
+
+    /// Adds what preparing has cost since the last roll.
+    fn count_preparation(&self) {
+        let (now, counters) = (self.preparer.preparation(), &self.host.counters);
+        let Preparation { bytes, zeroed, recycled } = self.counted.replace(now);
+        Counters::add(&counters.prepared_bytes, now.bytes - bytes);
+        Counters::add(&counters.segments_zeroed, now.zeroed - zeroed);
+        Counters::add(&counters.segments_recycled, now.recycled - recycled);
     }
 
     /// After [`Self::roll`] had no segment, or when `bytes` do not fit the active one: waits for the next, or until it is worth trying again.
@@ -449,7 +465,8 @@ impl<H: Hold> DiskLog<H> {
         let dead = self.segments.borrow_mut().trim(before.min(self.durable.get()));
         let start = dead.start;
         self.trimmed.notify_all();
-        self.keeper.trim(dead).await?;
+        let durable = self.host.config.durable;
+        self.preparer.trim(&self.keeper, dead, move |handle: H| handle.reuse(durable)).await?;
         Ok(start)
     }
 

@@ -206,6 +206,19 @@ impl Files {
         })
     }
 
+    /// Makes a segment of zeros of one that was given up, and is called `path` by now. `zeroed` writes them, past the page cache: pages of it
+    /// that are on their way to a receiver stay what they are. Else the caller does. Returns the bytes of zeros written; otherwise
+    /// as [`Files::make_segment`].
+    pub(crate) fn remake_segment(&self, path: &Path, bytes: u64, zeroed: bool) -> Done<u64> {
+        self.or_unlink(path, || {
+            let file = OpenOptions::new().read(true).write(true).open(path).map_err(naming("open", path))?;
+            self.allocate(&file, path, bytes)?;
+            let written = if zeroed { self.zero(path, &[], 0, bytes)? } else { 0 };
+            self.sync(&file, path)?;
+            Ok(written)
+        })
+    }
+
     /// Makes a segment that was given up, and is called `path` by now, as long as a new one, with zeros behind what it holds; durable but
     /// for its directory entry. The batches that it holds stay where they are. Returns the bytes of zeros written.
     pub(crate) fn refit_segment(&self, path: &Path, bytes: u64) -> Done<u64> {

@@ -147,10 +147,12 @@ impl Keeper {
     ///
     /// # Errors
     /// What the system said.
-    pub fn trim(&self, dead: Dead) -> impl Future<Output = io::Result<()>> + 'static {
+    pub fn trim<F: 'static>(&self, dead: Dead<F>) -> impl Future<Output = io::Result<()>> + 'static {
         let Dead { start, segments } = dead;
+        let segments: Vec<Offset> = segments.into_iter().map(|(base, _)| base).collect();
         let moved = self.state.moves_start(start);
-        let trimmed = (moved || !segments.is_empty()).then(|| self.run(move |job| job.trim(start, &segments)));
+        let trimmed = (moved || !segments.is_empty())
+            .then(|| self.run(move |job| job.recycle(start, &segments, Vec::<Successor<()>>::new()).map(drop)));
         async move {
             match trimmed {
                 Some(trimmed) => trimmed.await.map_err(io::Error::from),
@@ -159,20 +161,20 @@ impl Keeper {
         }
     }
 
-    /// The same, but the newest segments become those of `paths` and are given to `refit`, as many as there are paths for and as are worth it;
-    /// what `refit` made of each is returned.
-    pub(crate) fn trim_into<T: Send + 'static>(
+    /// The same, but the segments that have a successor are given its name and to `refit`, if they are worth it; what `refit` made of each is
+    /// returned.
+    pub(crate) fn trim_into<K: Send + 'static, T: Send + 'static>(
         &self,
-        dead: Dead,
-        paths: Vec<PathBuf>,
-        refit: impl Fn(&Files, PathBuf) -> T + Send + 'static,
+        start: Offset,
+        segments: Vec<Offset>,
+        successors: Vec<Successor<K>>,
+        refit: impl Fn(&Files, PathBuf, K) -> T + Send + 'static,
     ) -> impl Future<Output = Result<Vec<T>, FileError>> + 'static {
-        let Dead { start, segments } = dead;
         let moved = self.state.moves_start(start);
         let trimmed = (moved || !segments.is_empty()).then(|| {
             self.run(move |job| {
-                let recycled = job.recycle(start, &segments, paths)?;
-                Ok(recycled.into_iter().map(|path| refit(&job.files, path)).collect())
+                let recycled = job.recycle(start, &segments, successors)?;
+                Ok(recycled.into_iter().map(|next| refit(&job.files, next.path, next.kept)).collect())
             })
         });
         async move {
@@ -216,6 +218,16 @@ impl Keeper {
             }
         });
     }
+}
+
+/// What a segment that is given up will be.
+pub(crate) struct Successor<K> {
+    /// Its first offset.
+    pub(crate) base: Offset,
+    /// The name that it gets.
+    pub(crate) path: PathBuf,
+    /// What is kept of it beside the file.
+    pub(crate) kept: K,
 }
 
 impl Job {
@@ -263,28 +275,28 @@ impl Job {
         }
     }
 
-    fn trim(&self, start: Offset, segments: &[Offset]) -> Result<(), FileError> {
-        self.recycle(start, segments, Vec::new()).map(drop)
-    }
-
-    /// Gives segments up; the newest that are worth it get the names `paths`. Returns the names that were used. The start is durable before
-    /// anything is renamed: what recovery finds of it afterwards, under either name, holds only offsets before the start, and no batch of the
-    /// log has one of those again.
-    fn recycle(&self, start: Offset, segments: &[Offset], paths: Vec<PathBuf>) -> Result<Vec<PathBuf>, FileError> {
+    /// Gives segments up; those that have a successor and are worth it get its name. Returns the successors that there are. The start is
+    /// durable before anything is renamed: what recovery finds of it afterwards, under either name, holds only offsets before the start, and
+    /// no batch of the log has one of those again.
+    fn recycle<K>(
+        &self,
+        start: Offset,
+        segments: &[Offset],
+        successors: Vec<Successor<K>>,
+    ) -> Result<Vec<Successor<K>>, FileError> {
         // Both slots: with only one of them left, an older start would make the segments given up look lost.
         self.write_watermark(start)?;
         self.write_watermark(start)?;
         let dir = &self.config.dir;
-        let mut paths = paths.into_iter().peekable();
-        let mut recycled = Vec::with_capacity(paths.len());
-        let unlinked = segments.len() - paths.len();
-        for (place, &base) in segments.iter().enumerate() {
+        let mut successors = successors.into_iter().peekable();
+        let mut recycled = Vec::with_capacity(successors.len());
+        for &base in segments {
             let from = segment_path(dir, base);
             self.files.unlink(&index_path(dir, base))?;
-            match paths.next_if(|_| place >= unlinked && self.is_worth_recycling(&from)) {
-                Some(to) => {
-                    self.files.rename(&from, &to)?;
-                    recycled.push(to);
+            match successors.next_if(|next| next.base == base).filter(|_| self.is_worth_recycling(&from)) {
+                Some(next) => {
+                    self.files.rename(&from, &next.path)?;
+                    recycled.push(next);
                 }
                 None => self.files.unlink(&from)?,
             }

@@ -68,7 +68,7 @@ pub use load::{Loaded, Loader, SegmentFile};
 pub use names::{DataDir, LAYOUT_FILE, LogConfig, index_path, prepared_path, segment_path};
 pub use pace::Pace;
 pub use plan::{Plan, walk};
-pub use prepare::{Medium, Preparation, Prepared, PreparedFile, Preparer};
+pub use prepare::{Medium, Preparation, Prepared, PreparedFile, Preparer, Reuse};
 pub use recover::{ActiveSegment, Recovered, SealedSegment, recover};
 pub use segments::{Dead, SealJob, Segment, Segments};
 pub use turns::Turns;

@@ -2,7 +2,13 @@
 
 use log_api::{FileRange, Lease};
 use shard_ring::{Ring, RingFile, Slab, Slice};
-use std::{cell::OnceCell, fs::File, io, ops::Range, rc::Rc};
+use std::{
+    cell::{Cell, OnceCell},
+    fs::File,
+    io,
+    ops::Range,
+    rc::Rc,
+};
 
 /// A segment's file: on the ring, and for `sendfile`.
 #[derive(Debug)]
@@ -10,13 +16,26 @@ pub struct SegmentFile {
     file: RingFile,
     /// Made when a range is first sent.
     sendable: OnceCell<Rc<File>>,
+    /// A life before this one may have sent ranges of it.
+    inherited: Cell<bool>,
 }
 
 impl SegmentFile {
     /// Takes an open segment.
     #[must_use]
     pub fn new(ring: &Ring, file: File) -> Self {
-        Self { file: ring.adopt(file), sendable: OnceCell::new() }
+        Self { file: ring.adopt(file), sendable: OnceCell::new(), inherited: Cell::new(false) }
+    }
+
+    /// The segment was found at opening.
+    pub(crate) fn inherit(&self) {
+        self.inherited.set(true);
+    }
+
+    /// Whether pages of it may be on their way to a receiver, for which nobody can wait: they must not change.
+    #[must_use]
+    pub fn may_be_sent(&self) -> bool {
+        self.inherited.get() || self.sendable.get().is_some()
     }
 
     /// The file on the ring.

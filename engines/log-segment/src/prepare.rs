@@ -3,6 +3,7 @@
 use crate::{
     Ahead, DataDir, Dead, Files, Haste, Keeper, LogConfig, SparseIndex,
     files::{FileError, naming},
+    keeper::Successor,
     names::prepared_path,
 };
 use log_api::Offset;
@@ -25,6 +26,9 @@ pub trait Medium: Clone + Send + 'static {
     /// What it opens: a file, a mapping.
     type Handle: Send + 'static;
 
+    /// What is kept of a segment that was given up, beside its file, for the one that it becomes.
+    type Kept: Send + 'static;
+
     /// In a log for durable acknowledgement a segment's blocks are written before it is used. `false`: with zeros, past the page cache, before
     /// [`Medium::open`]. `true`: `open` does it, in its own way.
     const WRITES_BLOCKS: bool = false;
@@ -43,6 +47,14 @@ pub trait Medium: Clone + Send + 'static {
         self.open(path, bytes)
     }
 
+    /// Opens a segment that was given up and will be overwritten as it is.
+    ///
+    /// # Errors
+    /// As [`Medium::open`].
+    fn renew(&self, path: &Path, bytes: u64, _kept: Self::Kept) -> io::Result<Self::Handle> {
+        self.open(path, bytes)
+    }
+
     /// Opens the file of a recovered segment, of whose `bytes` bytes the first `filled` are log.
     ///
     /// # Errors
@@ -50,6 +62,17 @@ pub trait Medium: Clone + Send + 'static {
     fn resume(&self, path: &Path, bytes: u64, _filled: u64) -> io::Result<Self::Handle> {
         self.open(path, bytes)
     }
+}
+
+/// What a segment that was given up is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reuse<K> {
+    /// To be overwritten as it is: nobody can see its bytes any more.
+    AsIs(K),
+    /// Its blocks, once they have been filled with zeros as those of a new one are.
+    Blocks,
+    /// Nothing.
+    Not,
 }
 
 /// A segment that is ready to be written: durable, its directory entry too, and nothing in it that could be taken for a batch of the log that
@@ -96,8 +119,10 @@ struct State<H> {
     full: Cell<bool>,
     failure: RefCell<Option<String>>,
     counts: Cell<Preparation>,
-    /// Given-up segments on their way to `ready`.
+    /// Given-up segments on their way to `ready` or `spares`.
     recycling: Cell<usize>,
+    /// Given-up segments whose blocks the next segments are made of.
+    spares: RefCell<VecDeque<PathBuf>>,
     haste: Haste,
     /// When a segment was last taken, and whether they are taken faster than preparing with rests makes them.
     taken: Cell<Option<Instant>>,
@@ -122,6 +147,13 @@ pub struct Preparation {
 
 /// What an attempt brings: the segment and the bytes of zeros written for it.
 type Attempt<H> = Result<(Prepared<H>, u64), FileError>;
+
+/// What became of a segment that was given up.
+enum Recycled<H> {
+    Ready(Attempt<H>),
+    /// Its blocks are there, under this name.
+    Spare(PathBuf),
+}
 
 impl<M: Medium> Preparer<M> {
     /// `next_number` is [`crate::Recovered::next_number`]. Nothing happens before [`Preparer::start`] or [`Preparer::take`]. Keeps one
@@ -149,6 +181,7 @@ impl<M: Medium> Preparer<M> {
             failure: RefCell::new(None),
             counts: Cell::default(),
             recycling: Cell::new(0),
+            spares: RefCell::default(),
             haste: Haste::default(),
             taken: Cell::new(None),
             hurried: Cell::new(false),
@@ -229,30 +262,52 @@ impl<M: Medium> Preparer<M> {
         self.0.state.counts.get()
     }
 
-    /// Does what [`Keeper::trim`] does, but makes the next segments of the newest of those given up, instead of unlinking them. For engines
-    /// that overwrite a file past the page cache: pages that were sent by reference stay what they were, and no reader may be on the way to
-    /// the old bytes, which the lease of each read sees to.
+    /// Does what [`Keeper::trim`] does, but makes the next segments of the newest of those given up, as far as they are lacking and as `reuse`
+    /// allows, instead of unlinking them. What is overwritten as it is must not be on its way to a reader: the lease of each read sees to
+    /// that, but not for pages that are sent by reference, unless they are overwritten past the page cache.
     ///
     /// # Errors
     /// What the system said. A segment that could not be recycled is unlinked, and is no error.
-    pub fn trim(&self, keeper: &Keeper, dead: Dead) -> impl Future<Output = io::Result<()>> + 'static {
+    pub fn trim<F: 'static>(
+        &self,
+        keeper: &Keeper,
+        dead: Dead<F>,
+        mut reuse: impl FnMut(F) -> Reuse<M::Kept> + 'static,
+    ) -> impl Future<Output = io::Result<()>> + 'static {
         let inner = &self.0;
         let (config, medium, state) = (inner.config.clone(), inner.medium.clone(), inner.state.clone());
         // One more than is prepared ahead: with it, a roll leaves enough, and no zeros are written before the next trim.
-        let lacking = (inner.wanted() + 1).saturating_sub(state.ready.borrow().len() + state.recycling.get());
-        let count = lacking.min(dead.segments.len());
-        let paths = (0..count).map(|_| prepared_path(&config.dir, state.next_number())).collect();
+        let under_way = state.ready.borrow().len() + state.recycling.get() + state.spares.borrow().len();
+        let lacking = (inner.wanted() + 1).saturating_sub(under_way);
+        let bases: Vec<Offset> = dead.segments.iter().map(|(base, _)| *base).collect();
+        let mut successors = Vec::new();
+        for (base, handle) in dead.segments.into_iter().rev() {
+            let kept = match if successors.len() < lacking { reuse(handle) } else { Reuse::Not } {
+                Reuse::AsIs(kept) => Some(kept),
+                Reuse::Blocks => None,
+                Reuse::Not => continue,
+            };
+            successors.push(Successor { base, path: prepared_path(&config.dir, state.next_number()), kept });
+        }
+        successors.reverse();
+        let count = successors.len();
         state.recycling.set(state.recycling.get() + count);
-        let trimmed = keeper.trim_into(dead, paths, move |files, path| refit(files, &config, &medium, path));
+        let trimmed = keeper.trim_into(dead.start, bases, successors, move |files, path, kept| match kept {
+            Some(kept) => Recycled::Ready(refit(files, &config, &medium, path, kept)),
+            None => Recycled::Spare(path),
+        });
         let outcome = Rc::new((Cell::new(None), Event::new()));
-        let reported = outcome.clone();
+        let (reported, preparer) = (outcome.clone(), Rc::downgrade(inner));
         // A task of its own: the segments are not lost if nobody waits.
         spawn_local(async move {
             let trimmed = trimmed.await;
             state.recycling.set(state.recycling.get() - count);
-            let trimmed = trimmed.map(|attempts| attempts.into_iter().for_each(|attempt| state.recycled(attempt)));
+            let trimmed = trimmed.map(|recycled| recycled.into_iter().for_each(|one| state.recycled(one)));
             reported.0.set(Some(trimmed.map_err(io::Error::from)));
             reported.1.notify_all();
+            if let Some(preparer) = preparer.upgrade().filter(|_| !state.spares.borrow().is_empty()) {
+                preparer.start();
+            }
         });
         async move {
             loop {
@@ -301,12 +356,13 @@ impl<M: Medium> Inner<M> {
         if ready >= wanted || state.stopped.get() || state.running.replace(true) {
             return;
         }
-        let number = state.next_number();
+        let spare = state.spares.borrow_mut().pop_front();
+        let path = spare.clone().unwrap_or_else(|| prepared_path(&self.config.dir, state.next_number()));
         state.begun.set(Instant::now());
         let (data, config, medium, haste) =
             (self.data.clone(), self.config.clone(), self.medium.clone(), state.haste.clone());
         let attempt = self.helper.run(&self.ring, move || {
-            let made = prepare(&config, &medium, number, &haste);
+            let made = prepare(&config, &medium, path, spare.is_some(), &haste);
             // The lock of the directory is kept for as long as the job runs.
             drop(data);
             made
@@ -330,15 +386,16 @@ impl<H> State<H> {
         number
     }
 
-    fn recycled(&self, attempt: Attempt<H>) {
-        match attempt {
-            Ok((prepared, written)) => {
+    fn recycled(&self, recycled: Recycled<H>) {
+        match recycled {
+            Recycled::Spare(path) => self.spares.borrow_mut().push_back(path),
+            Recycled::Ready(Ok((prepared, written))) => {
                 let Preparation { bytes, zeroed, recycled } = self.counts.get();
                 self.counts.set(Preparation { bytes: bytes + written, zeroed, recycled: recycled + 1 });
                 self.ready.borrow_mut().push_back(prepared);
                 self.ended.notify_all();
             }
-            Err(error) => {
+            Recycled::Ready(Err(error)) => {
                 self.failure.replace(Some(io::Error::from(error).to_string()));
             }
         }
@@ -368,12 +425,13 @@ impl<H> State<H> {
     }
 }
 
-/// Makes the file, then what the engine holds it by. On the helper.
-fn prepare<M: Medium>(config: &LogConfig, medium: &M, number: u64, haste: &Haste) -> Attempt<M::Handle> {
+/// Makes the file, unless it is a `spare` whose blocks are used again, then what the engine holds it by. On the helper.
+fn prepare<M: Medium>(config: &LogConfig, medium: &M, path: PathBuf, spare: bool, haste: &Haste) -> Attempt<M::Handle> {
     let files = Files::slowly(haste);
-    let path = prepared_path(&config.dir, number);
     let bytes = config.segment_bytes;
-    let written = files.make_segment(&path, bytes, config.durable && !M::WRITES_BLOCKS)?;
+    let zeroed = config.durable && !M::WRITES_BLOCKS;
+    let written =
+        if spare { files.remake_segment(&path, bytes, zeroed) } else { files.make_segment(&path, bytes, zeroed) }?;
     let opened = medium.open_slowly(&path, bytes, haste).map_err(naming("open", &path));
     // After the engine has written what it has to: the entry is durable for a segment that is.
     let handle = match opened.and_then(|handle| files.sync_dir(&config.dir).map(|()| handle)) {
@@ -390,12 +448,12 @@ fn prepare<M: Medium>(config: &LogConfig, medium: &M, number: u64, haste: &Haste
 }
 
 /// Makes a segment that was given up ready to be written again. On the helper.
-fn refit<M: Medium>(files: &Files, config: &LogConfig, medium: &M, path: PathBuf) -> Attempt<M::Handle> {
+fn refit<M: Medium>(files: &Files, config: &LogConfig, medium: &M, path: PathBuf, kept: M::Kept) -> Attempt<M::Handle> {
     let bytes = config.segment_bytes;
     let written = files.refit_segment(&path, bytes)?;
     let handle = files.or_unlink(&path, || {
         files.sync_dir(&config.dir)?;
-        medium.open(&path, bytes).map_err(naming("open", &path))
+        medium.renew(&path, bytes, kept).map_err(naming("open", &path))
     })?;
     let index = SparseIndex::new(Offset(0), config.index_interval_bytes, bytes);
     Ok((Prepared { handle, file: PreparedFile { path, bytes, index } }, written))

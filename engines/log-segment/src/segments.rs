@@ -95,13 +95,13 @@ pub struct SealJob {
     pub(crate) index: Arc<SparseIndex>,
 }
 
-/// Segments that were given up. Give them to [`crate::Keeper::trim`].
+/// Segments that were given up. Give them to [`crate::Keeper::trim`] or [`crate::Preparer::trim`].
 #[derive(Debug)]
-pub struct Dead {
+pub struct Dead<F> {
     /// The log's start after the trim.
     pub start: Offset,
-    /// First offsets of segments without a lease, oldest first.
-    pub(crate) segments: Vec<Offset>,
+    /// First offsets and handles of segments without a lease, oldest first.
+    pub(crate) segments: Vec<(Offset, F)>,
 }
 
 /// The segments of one log, oldest first; the last is the active one. Plain data: no I/O, no waiting. Between rolls nothing here
@@ -113,7 +113,7 @@ pub struct Segments<F> {
     marks: VecDeque<(Offset, Boundary)>,
     read_ends: [Cell<Option<(Offset, Boundary)>>; READ_ENDS],
     /// Given up, not yet unlinked because something still uses them: oldest first.
-    dying: VecDeque<(Offset, Rc<Held>)>,
+    dying: VecDeque<(Offset, Rc<Held>, F)>,
     index_interval_bytes: u64,
     framing: Framing,
 }
@@ -387,21 +387,18 @@ impl<F> Segments<F> {
         (oldest.state == State::Finished && oldest.end <= placed).then(|| oldest.seal_job())
     }
 
-    /// Gives up whole segments all of whose records lie before `before`, never the active one nor one that is not sealed yet. Their
-    /// handles are dropped here. Also returns what was given up earlier and is no longer leased.
-    pub fn trim(&mut self, before: Offset) -> Dead {
+    /// Gives up whole segments all of whose records lie before `before`, never the active one nor one that is not sealed yet. Also returns
+    /// what was given up earlier and is no longer leased.
+    pub fn trim(&mut self, before: Offset) -> Dead<F> {
         while self.segments.front().is_some_and(|oldest| oldest.state == State::Sealed && oldest.end <= before)
             && self.segments.len() > 1
         {
-            let Segment { base, lease, .. } = self.segments.pop_front().expect("just looked at");
-            self.dying.push_back((base, lease));
+            let Segment { base, lease, handle, .. } = self.segments.pop_front().expect("just looked at");
+            self.dying.push_back((base, lease, handle));
         }
-        let mut segments = Vec::new();
         // In order: a segment that is missing between others would look like damage to recovery.
-        while let Some((base, _)) = self.dying.front().filter(|(_, lease)| Rc::strong_count(lease) == 1) {
-            segments.push(*base);
-            self.dying.pop_front();
-        }
+        let free = self.dying.iter().take_while(|(_, lease, _)| Rc::strong_count(lease) == 1).count();
+        let segments = self.dying.drain(..free).map(|(base, _, handle)| (base, handle)).collect();
         Dead { start: self.start(), segments }
     }
 

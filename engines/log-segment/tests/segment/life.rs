@@ -16,6 +16,7 @@ use std::{
 struct Plain;
 
 impl Medium for Plain {
+    type Kept = ();
     type Handle = File;
 
     fn open(&self, path: &Path, bytes: u64) -> io::Result<File> {

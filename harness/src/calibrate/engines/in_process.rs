@@ -10,7 +10,7 @@ use log_api::{
     AppendError, Batch, Chunk, CounterSnapshot, EngineConfig, Level, LogEngine, LogId, Offset, Read, ReadKind,
 };
 use rustix::time::{ClockId, clock_gettime};
-use shard_ring::{ExecutorConfig, Ring, RingConfig, sleep};
+use shard_ring::{ExecutorConfig, Ring, RingConfig, sleep, spawn_local};
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
@@ -55,19 +55,27 @@ pub struct Log<E> {
     rolled: Rc<RefCell<VecDeque<Offset>>>,
     rolls: Rc<Cell<u64>>,
     kept_segments: usize,
+    /// A trim failed.
+    failed: Rc<Cell<Option<anyhow::Error>>>,
 }
 
 impl<E> Clone for Log<E> {
     /// Another handle of the same log.
     fn clone(&self) -> Self {
         let (engine, rolled, rolls) = (self.engine.clone(), self.rolled.clone(), self.rolls.clone());
-        Self { engine, rolled, rolls, kept_segments: self.kept_segments }
+        Self { engine, rolled, rolls, kept_segments: self.kept_segments, failed: self.failed.clone() }
     }
 }
 
 impl<E: LogEngine> Log<E> {
     fn new(engine: E, kept_segments: usize) -> Self {
-        Self { engine: Rc::new(engine), rolled: Rc::default(), rolls: Rc::default(), kept_segments }
+        Self {
+            engine: Rc::new(engine),
+            rolled: Rc::default(),
+            rolls: Rc::default(),
+            kept_segments,
+            failed: Rc::default(),
+        }
     }
 
     /// Appends a batch; commits what is there and waits for room if need be.
@@ -104,11 +112,12 @@ impl<E: LogEngine> Log<E> {
         Ok(bytes)
     }
 
-    /// Commits, and gives old segments up.
+    /// Commits, and has old segments given up, which nobody waits for, as in a shard.
     ///
     /// # Errors
-    /// The engine fails.
+    /// The engine fails, or an earlier trim has.
     pub async fn commit(&self, level: Level) -> anyhow::Result<()> {
+        self.failed.take().map_or(Ok(()), Err)?;
         self.engine.commit(&[self.engine.group(LOG)], level).await.context("commit")?;
         let rolls = self.engine.counters().rolls.get();
         if rolls == self.rolls.replace(rolls) {
@@ -118,7 +127,12 @@ impl<E: LogEngine> Log<E> {
         let many = self.rolled.borrow().len() > self.kept_segments;
         let before = if many { self.rolled.borrow_mut().pop_front() } else { None };
         if let Some(before) = before {
-            self.engine.trim(LOG, before).await.context("trim")?;
+            let (engine, failed) = (self.engine.clone(), self.failed.clone());
+            spawn_local(async move {
+                if let Err(error) = engine.trim(LOG, before).await {
+                    failed.set(Some(anyhow::Error::new(error).context("trim")));
+                }
+            });
         }
         Ok(())
     }
