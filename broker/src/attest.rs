@@ -74,6 +74,12 @@ pub(crate) fn words(engine: EngineKind, durability: Durability, report: &ShardRe
         "engine: {} writes of {} bytes, {} flushes, {} system calls of its own",
         counts.writes, counts.written_bytes, counts.flushes, counts.system_calls
     ));
+    if counts.shared_logs > 0 {
+        words.push(format!(
+            "layout: {} partitions in {} shared logs, {} indexes made again from them",
+            counts.shared_log_partitions, counts.shared_logs, counts.shared_log_indexes_rebuilt
+        ));
+    }
     words.push(format!("ring: {} operations in {} enters", ring("entries"), ring("enters")));
     words.push(format!(
         "sent: {} bytes by {} calls of sendfile, {} bytes by send",

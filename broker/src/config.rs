@@ -25,6 +25,32 @@ pub enum CommitPolicy {
     Each,
 }
 
+/// Which partitions share a log. `partition`, `group` or `group:<n>` on the command line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Layout {
+    /// Each has a log of its own.
+    #[default]
+    Partition,
+    /// All of a shard, or this many of a shard, share one: memory, files and flushes do not grow with partitions. Kafka's tools do not
+    /// read its files.
+    Group(Option<u32>),
+}
+
+impl Layout {
+    /// Logs of a node with so many partitions and shards.
+    #[must_use]
+    pub fn logs(self, partitions: u32, shards: u32) -> u32 {
+        let of_a_shard = |shard| (partitions.saturating_sub(shard)).div_ceil(shards.max(1));
+        match self {
+            Self::Partition => partitions,
+            Self::Group(None) => shards,
+            Self::Group(Some(size)) => (0..shards).map(|shard| of_a_shard(shard).div_ceil(size.max(1))).sum(),
+        }
+    }
+}
+
+/// The most partitions of one group.
+pub const GROUP_PARTITIONS_MAX: u32 = log_group::PARTITIONS_MAX as u32;
 /// The most commits of one flush group that may run at once.
 pub const INFLIGHT_MAX: u32 = 64;
 /// The longest interval between two flushes.
@@ -82,6 +108,32 @@ impl fmt::Display for Durability {
     }
 }
 
+impl FromStr for Layout {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let parsed = match text.split_once(':') {
+            None if text == "partition" => Some(Self::Partition),
+            None if text == "group" => Some(Self::Group(None)),
+            Some(("group", n)) => number(n, 1, u64::from(GROUP_PARTITIONS_MAX)).map(|n| Self::Group(Some(n as u32))),
+            _ => None,
+        };
+        let expected =
+            || format!("partition, group, or group:<n> with 1 to {GROUP_PARTITIONS_MAX} partitions in each group");
+        parsed.ok_or_else(|| ConfigError::new("layout", text, expected()))
+    }
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Partition => f.write_str("partition"),
+            Self::Group(None) => f.write_str("group"),
+            Self::Group(Some(size)) => write!(f, "group:{size}"),
+        }
+    }
+}
+
 impl FromStr for CommitPolicy {
     type Err = ConfigError;
 
@@ -125,6 +177,9 @@ mod tests {
             assert_eq!(word.parse::<CommitPolicy>().unwrap().to_string(), word);
         }
         assert_eq!("inflight:1".parse(), Ok(CommitPolicy::Inflight(1)));
+        for word in ["partition", "group", "group:1", "group:16384"] {
+            assert_eq!(word.parse::<Layout>().unwrap().to_string(), word);
+        }
     }
 
     #[test]
@@ -139,5 +194,17 @@ mod tests {
             let error = word.parse::<CommitPolicy>().unwrap_err().to_string();
             assert!(error.contains("linger:<us>"), "{error}");
         }
+        for word in ["", "groups", "group:", "group:0", "group:16385", "partition:1"] {
+            let error = word.parse::<Layout>().unwrap_err().to_string();
+            assert!(error.contains("group:<n>"), "{error}");
+        }
+    }
+
+    #[test]
+    fn logs_are_counted_shard_by_shard() {
+        assert_eq!(Layout::Partition.logs(200, 3), 200);
+        assert_eq!(Layout::Group(None).logs(200, 3), 3);
+        assert_eq!(Layout::Group(Some(25)).logs(200, 1), 8);
+        assert_eq!(Layout::Group(Some(25)).logs(200, 3), 9, "67, 67 and 66 partitions");
     }
 }

@@ -1,8 +1,13 @@
 //! Which engine: the names, and the one `match` on them that turns a flag into a type.
 
-use crate::{ShardReport, config::ConfigError, node::ShardSetup};
+use crate::{
+    ShardReport,
+    config::{ConfigError, Layout},
+    node::ShardSetup,
+};
 use log_api::{Availability, Capabilities, EngineConfig, LogEngine, OpenError};
 use log_direct::Direct;
+use log_group::{Grouping, LogGroup};
 use log_memory::{Memory, Null};
 use log_mmap::Mmap;
 use log_pagecache::PageCache;
@@ -71,16 +76,6 @@ impl EngineKind {
         self.capabilities().persistent
     }
 
-    /// Runs a shard with this engine from its opening to its stop.
-    pub(crate) async fn run(
-        self,
-        ring: &Ring,
-        config: EngineConfig,
-        setup: ShardSetup,
-    ) -> Result<ShardReport, OpenError> {
-        self.with(ring, config, setup).await?
-    }
-
     /// Makes an engine of this kind on the ring's executor and hands it to `user`.
     ///
     /// # Errors
@@ -93,6 +88,28 @@ impl EngineKind {
             Self::Memory => user.with(ring, Memory::new(ring, config).await?).await,
             Self::Null => user.with(ring, Null::new(ring, config).await?).await,
         })
+    }
+
+    /// The same with partitions that share logs as `layout` says, on one of so many shards. An engine that keeps nothing has no layout.
+    ///
+    /// # Errors
+    /// The engine cannot be made, or the directory was made with another layout.
+    pub async fn with_layout<U: EngineUser>(
+        self,
+        ring: &Ring,
+        config: EngineConfig,
+        layout: Layout,
+        shards: u32,
+        user: U,
+    ) -> Result<U::Output, OpenError> {
+        match layout {
+            Layout::Group(partitions) if self.capabilities().readable => {
+                let told = log_group::inner_config(&config, self.capabilities());
+                let grouping = Grouping { partitions, stride: shards };
+                self.with(ring, told, Grouped { user, config, grouping }).await?
+            }
+            Layout::Group(_) | Layout::Partition => self.with(ring, config, user).await,
+        }
     }
 }
 
@@ -110,6 +127,21 @@ impl EngineUser for ShardSetup {
 
     async fn with<E: LogEngine>(self, ring: &Ring, engine: E) -> Self::Output {
         self.run(ring, engine).await
+    }
+}
+
+/// Whoever uses an engine whose partitions share logs.
+struct Grouped<U> {
+    user: U,
+    config: EngineConfig,
+    grouping: Grouping,
+}
+
+impl<U: EngineUser> EngineUser for Grouped<U> {
+    type Output = Result<U::Output, OpenError>;
+
+    async fn with<E: LogEngine>(self, ring: &Ring, engine: E) -> Self::Output {
+        Ok(self.user.with(ring, LogGroup::new(ring, engine, self.config, self.grouping)?).await)
     }
 }
 

@@ -36,7 +36,7 @@ pub use intake::{Ack, Outcome, Producer};
 #[cfg(not(loom))]
 pub use {
     attest::Observed,
-    config::{CommitPolicy, ConfigError, Durability},
+    config::{CommitPolicy, ConfigError, Durability, GROUP_PARTITIONS_MAX, Layout},
     engine::EngineKind,
     live::{ShardState, ShardStats, StatsHandle},
     node::{Node, NodeConfig, NodeError, ShardHandle, Stop},

@@ -2,7 +2,7 @@
 
 use crate::{
     attest,
-    config::{CommitPolicy, Durability},
+    config::{CommitPolicy, Durability, GROUP_PARTITIONS_MAX, Layout},
     engine::EngineKind,
     intake::Producer,
     live::{Live, StatsHandle},
@@ -36,6 +36,8 @@ pub struct NodeConfig {
     pub durability: Durability,
     /// How appends are gathered.
     pub commit: CommitPolicy,
+    /// Which partitions share a log.
+    pub layout: Layout,
     /// How the log reaches a socket; `None`: the engine's natural path.
     pub send: Option<SendPath>,
     /// Where the logs lie: `dir` itself with one shard, `dir/shard-<n>` with several.
@@ -79,6 +81,7 @@ impl NodeConfig {
             engine,
             durability: Durability::Durable,
             commit: CommitPolicy::Inflight(1),
+            layout: Layout::Partition,
             send: None,
             dir: dir.into(),
             shards: 1,
@@ -314,8 +317,9 @@ impl Node {
                 ..RingConfig::default()
             },
         };
-        let kind = config.engine;
-        let thread = spawn_executor(executor, move |ring| async move { kind.run(&ring, engine_config, setup).await });
+        let (kind, layout, shards) = (config.engine, config.layout, config.shards);
+        let run = move |ring: Ring| async move { kind.with_layout(&ring, engine_config, layout, shards, setup).await? };
+        let thread = spawn_executor(executor, run);
         let thread = thread.map_err(failed("start a shard"))?;
         self.running.push(Running { thread, bell: None, dir });
         Ok((address, is_ready))
@@ -401,6 +405,22 @@ impl NodeConfig {
             let what = format!("{} is not between the {} shards and {PARTITIONS_MAX}", self.partitions, self.shards);
             return wrong("partitions", what);
         }
+        let grouped = match self.layout {
+            Layout::Partition => 0,
+            Layout::Group(size) => {
+                let of_a_shard = self.partitions.div_ceil(self.shards);
+                size.unwrap_or(of_a_shard).min(of_a_shard)
+            }
+        };
+        if grouped > GROUP_PARTITIONS_MAX {
+            let what = format!(
+                "{grouped} partitions in one group, {GROUP_PARTITIONS_MAX} at most: write group:<n> for smaller groups"
+            );
+            return wrong("layout", what);
+        }
+        if grouped > 0 && self.segment_bytes > log_group::SEGMENT_BYTES_MAX {
+            return wrong("segment_bytes", format!("{} is too large for groups: below 4 GiB", self.segment_bytes));
+        }
         if self.segment_bytes == 0 || !self.segment_bytes.is_multiple_of(1 << 20) {
             return wrong("segment_bytes", format!("{} is not a multiple of 1 MiB", self.segment_bytes));
         }
@@ -408,8 +428,10 @@ impl NodeConfig {
             let what = format!("{} is not a power of two between 64 KiB and 1 GiB", self.intake_bytes);
             return wrong("intake_bytes", what);
         }
-        if self.inflight_bytes_max < APPEND_BYTES_MAX as u64 {
-            let what = format!("{} is less than one append of {APPEND_BYTES_MAX}", self.inflight_bytes_max);
+        // With a frame before each, small batches take up to a third more.
+        let append_bytes_max = APPEND_BYTES_MAX as u64 * if grouped > 0 { 2 } else { 1 };
+        if self.inflight_bytes_max < append_bytes_max {
+            let what = format!("{} is less than one append of {append_bytes_max}", self.inflight_bytes_max);
             return wrong("inflight_bytes_max", what);
         }
         if !(4 << 10..=1 << 20).contains(&self.read_bytes_max) {
@@ -486,6 +508,7 @@ impl NodeConfig {
         ShardConfig {
             durability: self.durability,
             commit: self.commit,
+            layout: self.layout,
             send,
             retention_bytes: self.retention_bytes,
             dir: self.engine.is_on_disk().then(|| dir.to_path_buf()),

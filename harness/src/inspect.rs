@@ -1,10 +1,12 @@
 //! `highwater log dump` and `highwater log verify`: looks into the logs of a data directory and changes nothing.
 //!
 //! A segment that was not closed ends in zeros, or in a torn tail that the next open will cut: neither is damage. In every other
-//! segment, a batch that is not whole, not checksummed or not the next one is.
+//! segment, a batch that is not whole, not checksummed or not the next one is. Logs that several partitions share are told by the frame
+//! before their first batch; their offsets count bytes, and a batch is shown with the partition that it belongs to.
 
 use anyhow::{Context, bail};
-use log_format::{HEADER_BYTES, Header};
+use log_api::Framing;
+use log_format::{Entry, Header, entry_header_bytes, entry_magic, peek_entry, peek_frame, verify_entry};
 use std::{
     fs::{self, File},
     io::{BufReader, Read, Write},
@@ -15,6 +17,8 @@ use std::{
 /// The largest batch that is believed: a length beyond it is damage, not a reason to take memory.
 const BATCH_BYTES_MAX: u64 = 1 << 30;
 const READ_BYTES: usize = 1 << 20;
+/// Whose batches a shared log holds for itself: where its partitions ended when a segment began.
+const CHECKPOINT_PARTITION: u32 = u32::MAX;
 
 /// The segments of one log, oldest first.
 #[derive(Debug, PartialEq, Eq)]
@@ -85,10 +89,33 @@ fn segment_base(path: &Path) -> Option<u64> {
     (name.len() == 20).then(|| name.parse().ok()).flatten()
 }
 
-/// Walks a log. `each` gets every good batch: its header, its segment and its position there.
-fn walk(log: &LogFiles, mut each: impl FnMut(&Header, &Path, u64) -> anyhow::Result<()>) -> anyhow::Result<Found> {
+/// What a log is made of, as the beginning of its first segment shows.
+fn framing_of(log: &LogFiles) -> anyhow::Result<Framing> {
+    let (_, path) = &log.segments[0];
+    let mut first = Vec::new();
+    let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
+    file.take(entry_header_bytes(Framing::Framed) as u64).read_to_end(&mut first)?;
+    let framed = first.get(16) == Some(&entry_magic(Framing::Framed));
+    Ok(if framed { Framing::Framed } else { Framing::Bare })
+}
+
+/// The header of the batch in an entry that was verified, and whose it is, where the log is shared.
+fn batch_in(framing: Framing, entry: &[u8]) -> Option<(Header, Option<u32>)> {
+    match framing {
+        Framing::Bare => log_format::peek(entry).ok()?.map(|header| (header, None)),
+        Framing::Framed => peek_frame(entry).ok()?.map(|frame| (frame.batch, Some(frame.partition))),
+    }
+}
+
+/// Walks a log. `each` gets every good batch: its header, its partition if it has one, its segment and its position there.
+fn walk(
+    log: &LogFiles,
+    mut each: impl FnMut(&Header, Option<u32>, &Path, u64) -> anyhow::Result<()>,
+) -> anyhow::Result<Found> {
+    let framing = framing_of(log)?;
+    let header_bytes = entry_header_bytes(framing);
     let mut found = Found { batches: 0, records: 0, bytes: 0, next: log.segments[0].0, end: End::Clean };
-    let mut epoch = 0;
+    let mut epoch = None;
     let mut batch = Vec::new();
     for (number, (base, path)) in log.segments.iter().enumerate() {
         let last = number + 1 == log.segments.len();
@@ -110,7 +137,7 @@ fn walk(log: &LogFiles, mut each: impl FnMut(&Header, &Path, u64) -> anyhow::Res
                 into.clear();
                 reader.by_ref().take(bytes as u64).read_to_end(into).with_context(|| format!("read {}", path.display()))
             };
-            if reading(HEADER_BYTES, &mut batch)? < HEADER_BYTES || batch.iter().all(|byte| *byte == 0) {
+            if reading(header_bytes, &mut batch)? < header_bytes || batch.iter().all(|byte| *byte == 0) {
                 if batch.iter().any(|byte| *byte != 0) {
                     found.end = ends(position, format!("{} bytes where a header is next", batch.len()));
                     return Ok(found);
@@ -118,10 +145,10 @@ fn walk(log: &LogFiles, mut each: impl FnMut(&Header, &Path, u64) -> anyhow::Res
                 // Zeros after the last batch are what is left of a segment that was made ahead.
                 break;
             }
-            let header = match log_format::peek(&batch) {
-                Ok(Some(header)) if header.total_bytes() <= BATCH_BYTES_MAX => header,
-                Ok(Some(header)) => {
-                    found.end = ends(position, format!("a batch of {} bytes", header.total_bytes()));
+            let entry: Entry = match peek_entry(framing, &batch) {
+                Ok(Some(entry)) if entry.bytes <= BATCH_BYTES_MAX => entry,
+                Ok(Some(entry)) => {
+                    found.end = ends(position, format!("a batch of {} bytes", entry.bytes));
                     return Ok(found);
                 }
                 Ok(None) => {
@@ -134,29 +161,37 @@ fn walk(log: &LogFiles, mut each: impl FnMut(&Header, &Path, u64) -> anyhow::Res
                 }
             };
             let mut rest = Vec::new();
-            reading(header.total_bytes() as usize - HEADER_BYTES, &mut rest)?;
+            reading(entry.bytes as usize - header_bytes, &mut rest)?;
             batch.extend_from_slice(&rest);
-            let wrong = match log_format::verify(&batch) {
+            let or_none = |number: Option<u64>| number.map_or_else(|| "none".to_owned(), |number| number.to_string());
+            let (offset, own_epoch) = (entry.offset.map(|offset| offset.0), entry.epoch.map(|epoch| epoch.0));
+            let wrong = match verify_entry(framing, &batch) {
                 Err(error) => Some(error.to_string()),
-                Ok(_) if header.offset().map(|offset| offset.0) != Some(found.next) => {
-                    Some(format!("base offset {} where {} is next", header.base_offset, found.next))
+                Ok(_) if offset != Some(found.next) => {
+                    Some(format!("base offset {} where {} is next", or_none(offset), found.next))
                 }
-                Ok(_) if header.leader_epoch < epoch => {
-                    Some(format!("epoch {} after epoch {epoch}", header.leader_epoch))
+                Ok(_) if own_epoch.is_none() || own_epoch < epoch => {
+                    let [own, last] = [own_epoch, epoch].map(|epoch| or_none(epoch.map(u64::from)));
+                    Some(format!("epoch {own} after epoch {last}"))
                 }
                 Ok(_) => None,
             };
-            if let Some(what) = wrong {
+            let seen = batch_in(framing, &batch);
+            if let Some(what) = wrong.or_else(|| seen.is_none().then(|| "no batch".to_owned())) {
                 found.end = ends(position, what);
                 return Ok(found);
             }
-            each(&header, path, position)?;
-            epoch = header.leader_epoch;
+            epoch = own_epoch;
+            if let Some((header, partition)) = seen {
+                each(&header, partition, path, position)?;
+                if partition != Some(CHECKPOINT_PARTITION) {
+                    found.records += u64::from(header.records.unsigned_abs());
+                }
+            }
             found.batches += 1;
-            found.records += u64::from(header.records.unsigned_abs());
-            found.bytes += header.total_bytes();
-            found.next += u64::from(header.records.unsigned_abs());
-            position += header.total_bytes();
+            found.bytes += entry.bytes;
+            found.next += entry.takes;
+            position += entry.bytes;
         }
     }
     Ok(found)
@@ -177,16 +212,21 @@ pub fn dump(path: &Path, from: u64, limit: u64) -> anyhow::Result<ExitCode> {
             "offset", "records", "bytes", "epoch", "timestamp ms", "crc"
         )?;
         let mut printed = 0;
-        let found = walk(&log, |header, segment, position| {
+        let found = walk(&log, |header, partition, segment, position| {
             let last = header.base_offset.unsigned_abs() + u64::from(header.last_offset_delta.unsigned_abs());
             if last < from || printed >= limit {
                 return Ok(());
             }
             printed += 1;
             let name = segment.file_name().unwrap_or_default().to_string_lossy();
+            let whose = match partition {
+                None => String::new(),
+                Some(CHECKPOINT_PARTITION) => "  the group's own".to_owned(),
+                Some(partition) => format!("  partition {partition}"),
+            };
             writeln!(
                 out,
-                "{:>20} {:>8} {:>9} {:>6} {:>13} {:08x}  {name}:{position}",
+                "{:>20} {:>8} {:>9} {:>6} {:>13} {:08x}  {name}:{position}{whose}",
                 header.base_offset,
                 header.records,
                 header.total_bytes(),
@@ -210,7 +250,7 @@ pub fn verify(path: &Path) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
     let mut damaged = false;
     for log in logs(path)? {
-        let found = walk(&log, |_, _, _| Ok(()))?;
+        let found = walk(&log, |_, _, _, _| Ok(()))?;
         writeln!(out, "{}: {} segments, {}", log.folder.display(), log.segments.len(), summed(&found))?;
         damaged |= matches!(found.end, End::Damaged { .. });
     }
@@ -266,7 +306,7 @@ mod tests {
     fn found(dir: &Path) -> Found {
         let logs = logs(dir).unwrap();
         assert_eq!(logs.len(), 1);
-        walk(&logs[0], |_, _, _| Ok(())).unwrap()
+        walk(&logs[0], |_, _, _, _| Ok(())).unwrap()
     }
 
     #[test]

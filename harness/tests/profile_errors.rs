@@ -114,6 +114,14 @@ fn a_number_without_unit_or_source_is_refused() {
 }
 
 #[test]
+fn an_unknown_layout_says_which_there_are() {
+    assert_eq!(
+        said("[partitions]", "[partitions]\nlayout = \"groups\""),
+        "mine.toml:30: partitions.layout is \"groups\"; expected partition, group, or group:<n> with 1 to 16384 partitions in each group"
+    );
+}
+
+#[test]
 fn an_unknown_key_is_refused_and_the_near_one_offered() {
     assert_eq!(
         said("role = \"calm\"", "role = \"calm\"\ndurration = 5"),
@@ -356,7 +364,7 @@ fn a_faulty_trace_names_its_own_file_and_line() {
 fn an_unknown_profile_offers_the_near_name() {
     assert_eq!(
         Profile::load("duble11").unwrap_err().to_string(),
-        "duble11: is no profile; expected one of double11, double11-midnight, 618, online-service, streaming, steady, catch-up, worldcup98 (did you mean double11?), or the path of a .toml file"
+        "duble11: is no profile; expected one of double11, double11-midnight, 618, online-service, streaming, many-partitions, steady, catch-up, worldcup98 (did you mean double11?), or the path of a .toml file"
     );
     let error = Profile::load("no/such.toml").unwrap_err().to_string();
     assert!(

@@ -1,5 +1,6 @@
 //! The dry run's arithmetic, against numbers that a person can check.
 
+use broker::Layout;
 use harness::profile::{PartitionCount, Partitions, Plan, Profile, Resolved, Settings, Storage};
 
 /// 35 s at 20,000/s of 1 KiB, each message its own batch of 61 + 9 + 1024 bytes.
@@ -36,6 +37,26 @@ fn disk_is_what_is_kept_and_two_segments_a_log() {
     assert_eq!(disk(4, hints(Some(1 << 50)), None), everything + 128 * MIB);
     let segment = Plan::new(&steady(1, hints(None)), Some(MIB), None).disk_bytes;
     assert_eq!(segment, everything + 2 * MIB);
+}
+
+#[test]
+fn partitions_that_share_a_log_need_the_segments_of_one() {
+    let storage = Storage { segment_bytes: Some(16 * MIB), retention_bytes: Some(100 * MIB) };
+    let base = Profile::load("steady").expect("a shipped profile");
+    let profile = |layout| {
+        let partitions = Partitions { count: PartitionCount::InAll(200), layout, ..base.partitions };
+        Profile { partitions, storage, ..base.clone() }
+    };
+    let disk = |layout, flag| {
+        let settings = Settings { layout: flag, ..Settings::default() };
+        Plan::new(&profile(layout).resolve(&settings).expect("settings that fit"), None, None).disk_bytes
+    };
+    let (own, one, eight) = (Layout::Partition, Layout::Group(None), Layout::Group(Some(25)));
+    assert_eq!(disk(own, None), 200 * MIB + 200 * 32 * MIB);
+    assert_eq!(disk(one, None), 200 * MIB + 32 * MIB);
+    assert_eq!(disk(eight, None), 200 * MIB + 8 * 32 * MIB);
+    assert_eq!(disk(one, Some(own)), disk(own, None), "the flag stands over the profile");
+    assert_eq!(disk(own, Some(one)), disk(one, None));
 }
 
 #[test]

@@ -75,7 +75,7 @@ prop_compose! {
             phases,
             arrivals,
             messages,
-            partitions: Partitions { count: PartitionCount::InAll(count), skew },
+            partitions: Partitions { count: PartitionCount::InAll(count), skew, layout: broker::Layout::Partition },
             seed,
             ..base
         }

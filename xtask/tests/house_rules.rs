@@ -22,6 +22,7 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 13] = [
             "log-api",
             "log-direct",
             "log-format",
+            "log-group",
             "log-memory",
             "log-mmap",
             "log-pagecache",

@@ -68,6 +68,11 @@ impl Group {
         self.dirty.get_mut().reserve(self.members.len());
     }
 
+    /// Partitions in it.
+    pub(super) fn members(&self) -> usize {
+        self.members.len()
+    }
+
     /// Nothing is appended and not committed, and no commit runs.
     pub(super) fn is_clean(&self) -> bool {
         self.running.get() == 0 && self.dirty.borrow().is_empty()

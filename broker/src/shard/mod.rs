@@ -16,7 +16,7 @@ pub(crate) use partition::{Partition, Position};
 pub(crate) use take::APPEND_BYTES_MAX;
 
 use crate::{
-    CommitPolicy, Durability, Outcome, ShardReport, ShardState, ShardStats, Stop,
+    CommitPolicy, Durability, Layout, Outcome, ShardReport, ShardState, ShardStats, Stop,
     consumer::Consumers,
     intake::{AckSender, Producer, channel},
     live::Live,
@@ -26,7 +26,7 @@ use commit::Group;
 use futures_lite::future::or;
 use log_api::{LogEngine, LogId, OpenError, Recovery, SendPath, Stage, Stages};
 use partition::Taken;
-use retention::Kept;
+use retention::{Kept, Written};
 use rustix::time::{ClockId, clock_gettime};
 use shard_ring::{Event, Ring, sleep, spawn_local};
 use std::{
@@ -50,6 +50,8 @@ pub struct ShardConfig {
     pub durability: Durability,
     /// How appends are gathered.
     pub commit: CommitPolicy,
+    /// Which partitions share a log.
+    pub layout: Layout,
     /// How reads reach a socket; what the engine was told.
     pub send: SendPath,
     /// The partitions that live here, in ascending order. The log of partition `p` is `LogId(p)`.
@@ -75,6 +77,7 @@ impl ShardConfig {
         Self {
             durability: Durability::Durable,
             commit: CommitPolicy::Inflight(1),
+            layout: Layout::Partition,
             send: SendPath::Copy,
             partitions,
             retention_bytes: None,
@@ -125,6 +128,8 @@ pub(crate) struct Core<E: LogEngine> {
     indices: Vec<u32>,
     groups: Vec<Group>,
     kept: Vec<RefCell<Kept>>,
+    /// By flush group.
+    written: Vec<Written>,
     acks: RefCell<AckSender>,
     pub(crate) live: Arc<Live>,
     counts: Counts,
@@ -296,6 +301,7 @@ impl<E: LogEngine> Shard<E> {
         let mut indices = vec![u32::MAX; count];
         let (mut partitions, mut groups, mut kept, mut recovered) =
             (Vec::new(), Vec::<Group>::new(), Vec::new(), Vec::new());
+        let mut written: Vec<(Written, u64)> = Vec::new();
         for &number in &config.partitions {
             let log = LogId(number);
             let recovery = engine.open(log).await?;
@@ -307,7 +313,14 @@ impl<E: LogEngine> Shard<E> {
             groups[group].add(partitions.len());
             indices[number as usize] = partitions.len() as u32;
             let (start, end) = (recovery.marks.start, recovery.marks.end);
-            let bytes = if end > start { bytes_on_disk(config.dir.as_ref(), log) } else { 0 };
+            // A shared log is named by its group.
+            let log_of_group = if config.layout == Layout::Partition { log } else { LogId(id.0) };
+            if written.len() < groups.len() {
+                let holds = end > start || config.layout != Layout::Partition;
+                let bytes = if holds { bytes_on_disk(config.dir.as_ref(), log_of_group) } else { 0 };
+                written.push((Written::new(bytes), bytes));
+            }
+            let bytes = written[group].1;
             kept.push(RefCell::new(Kept::new(start, end, bytes)));
             partitions.push(Partition::new(number, log, group, end));
             recovered.push((number, recovery));
@@ -324,6 +337,7 @@ impl<E: LogEngine> Shard<E> {
             indices,
             groups,
             kept,
+            written: written.into_iter().map(|(written, _)| written).collect(),
             acks: RefCell::new(acks),
             live,
             counts: Counts::default(),

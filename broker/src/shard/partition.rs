@@ -48,6 +48,10 @@ impl Position {
     }
 }
 
+/// Entries for which a partition has room at once. One commit in flight needs two; a ring of many would be memory that ten thousand
+/// partitions go through and that no cache holds.
+const WAITING: usize = 4;
+
 pub(crate) struct Partition {
     pub(crate) number: u32,
     pub(crate) log: LogId,
@@ -78,7 +82,7 @@ impl Partition {
             submitted: Cell::new(end),
             listed: Cell::new(false),
             poisoned: Cell::new(false),
-            waiting: RefCell::new(VecDeque::with_capacity(64)),
+            waiting: RefCell::new(VecDeque::with_capacity(WAITING)),
             commit_point: Cell::new(end),
             moved: Event::new(),
             readers: RefCell::new(Vec::new()),
@@ -130,7 +134,9 @@ impl Partition {
         }
         if mark > self.commit_point.get() {
             self.commit_point.set(mark);
-            self.moved.notify_all();
+            if !self.readers.borrow().is_empty() {
+                self.moved.notify_all();
+            }
         }
     }
 
@@ -144,7 +150,7 @@ impl Partition {
         self.commit_point.get()
     }
 
-    /// Notified when the commit point has moved.
+    /// Notified when the commit point has moved, if a reader is [attached](Self::attach).
     pub(crate) fn moved(&self) -> &Event {
         &self.moved
     }

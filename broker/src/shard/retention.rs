@@ -1,11 +1,12 @@
 //! Retention: how much of a log stays. The engine knows no sizes by offset, so the shard notes, every now and then, which
-//! offset was appended at which byte, and gives up what lies further back than it should keep.
+//! offset was appended at which byte, and gives up what lies further back than it should keep. Bytes are those of the flush group: where
+//! partitions share a log, a quiet one must not hold back what all the others wrote after it.
 
 use super::{Core, Phase};
 use futures_lite::future::or;
 use log_api::{LogEngine, Offset};
-use shard_ring::sleep;
-use std::{collections::VecDeque, rc::Rc, time::Duration};
+use shard_ring::{sleep, yield_now};
+use std::{cell::Cell, collections::VecDeque, rc::Rc, time::Duration};
 
 /// Notes of a log: enough for this part of its retention each.
 const NOTES_PER_RETENTION: u64 = 64;
@@ -15,16 +16,35 @@ const ASK_AGAIN_MAX: u32 = 10;
 /// How long after the last time.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
-/// Notes of one log. Past it every other one is forgotten: a cut is then further from what was asked for.
+/// Partitions that are looked at before others on the shard have their turn.
+const TRIMS_IN_A_ROW_MAX: usize = 64;
+
+/// Notes of one partition. Past it every other one is forgotten: a cut is then further from what was asked for.
 const NOTES_MAX: usize = 16 << 10;
+
+/// Bytes of one flush group.
+#[derive(Default)]
+pub(super) struct Written {
+    /// From the start of its log, as the shard first saw it, to its end.
+    bytes: Cell<u64>,
+    /// The same when a trim was last wanted.
+    noted: Cell<u64>,
+}
+
+impl Written {
+    /// A group that holds `bytes`.
+    pub(super) fn new(bytes: u64) -> Self {
+        Self { bytes: Cell::new(bytes), noted: Cell::new(bytes) }
+    }
+}
 
 /// What a partition remembers for retention.
 #[derive(Default)]
 pub(super) struct Kept {
-    /// Bytes from the log's start as the shard first saw it to its end.
-    bytes: u64,
-    /// Offsets and the bytes before each, oldest first; the first is the log's start.
+    /// Offsets and the group's bytes before each, oldest first; the first is the log's start.
     notes: VecDeque<(Offset, u64)>,
+    /// The partition's end, and the group's bytes then.
+    last: (Offset, u64),
 }
 
 impl Kept {
@@ -34,15 +54,14 @@ impl Kept {
         if end > start {
             notes.push_back((end, bytes));
         }
-        Self { bytes, notes }
+        Self { notes, last: (end, bytes) }
     }
 
-    /// `bytes` more were appended, and `end` is the log's end now. Says whether a note was taken.
-    fn appended(&mut self, end: Offset, bytes: u64, every: u64) -> bool {
-        self.bytes += bytes;
+    /// `end` is the partition's end now, and `bytes` are those of the group.
+    fn appended(&mut self, end: Offset, bytes: u64, every: u64) {
+        self.last = (end, bytes);
         let noted = self.notes.back().map_or(0, |note| note.1);
-        let due = self.bytes - noted >= every;
-        if due {
+        if bytes - noted >= every {
             if self.notes.len() >= NOTES_MAX {
                 let mut nth = 0;
                 self.notes.retain(|_| {
@@ -50,19 +69,19 @@ impl Kept {
                     nth % 2 == 1
                 });
             }
-            self.notes.push_back((end, self.bytes));
+            self.notes.push_back((end, bytes));
         }
-        due
     }
 
-    /// Bytes from the log's start.
-    fn kept(&self) -> u64 {
-        self.bytes - self.notes.front().map_or(0, |note| note.1)
+    /// Bytes from the partition's start to the end of its group, which holds `bytes`.
+    fn kept(&self, bytes: u64) -> u64 {
+        bytes - self.notes.front().map_or(0, |note| note.1)
     }
 
     /// The furthest offset behind which at least `keep` bytes lie.
-    fn cut(&self, keep: u64) -> Option<Offset> {
-        self.notes.iter().rev().find(|note| self.bytes - note.1 >= keep).map(|note| note.0)
+    fn cut(&self, bytes: u64, keep: u64) -> Option<Offset> {
+        let mut notes = [self.last].into_iter().chain(self.notes.iter().rev().copied());
+        notes.find(|note| bytes - note.1 >= keep).map(|note| note.0)
     }
 
     /// The log starts at `start` now.
@@ -78,13 +97,14 @@ impl Kept {
 
     /// Before which offset the log is to be given up: it keeps `retention` bytes, but not without need what `slowest` has not
     /// read, as long as it holds less than twice that.
-    fn before(&self, retention: u64, slowest: Option<Offset>) -> Option<Offset> {
-        if self.kept() <= retention {
+    fn before(&self, bytes: u64, retention: u64, slowest: Option<Offset>) -> Option<Offset> {
+        let (start, end) = (self.notes.front().map_or(self.last.0, |note| note.0), self.last.0);
+        if start == end || self.kept(bytes) <= retention {
             return None;
         }
-        let wanted = self.cut(retention)?;
+        let wanted = self.cut(bytes, retention)?;
         let Some(slowest) = slowest.filter(|slowest| *slowest < wanted) else { return Some(wanted) };
-        let forced = self.cut(retention.saturating_mul(2)).unwrap_or_default();
+        let forced = self.cut(bytes, retention.saturating_mul(2)).unwrap_or_default();
         Some(slowest.max(forced))
     }
 }
@@ -94,11 +114,23 @@ impl<E: LogEngine> Core<E> {
     #[inline]
     pub(super) fn retention_appended(&self, partition: usize, bytes: u64) {
         let Some(retention) = self.config.retention_bytes else { return };
-        let end = self.partitions[partition].end.get();
-        let every = (retention / NOTES_PER_RETENTION).max(1);
-        if self.kept[partition].borrow_mut().appended(end, bytes, every) && !self.trim_due.replace(true) {
-            self.trim_wanted.notify_all();
+        let (end, group) = (self.partitions[partition].end.get(), self.partitions[partition].group);
+        let written = &self.written[group];
+        let now = written.bytes.get() + bytes;
+        written.bytes.set(now);
+        let every = (self.retention_of(group, retention) / NOTES_PER_RETENTION).max(1);
+        self.kept[partition].borrow_mut().appended(end, now, every);
+        if now - written.noted.get() >= every {
+            written.noted.set(now);
+            if !self.trim_due.replace(true) {
+                self.trim_wanted.notify_all();
+            }
         }
+    }
+
+    /// Bytes that the log of a flush group keeps, where each of its partitions keeps `retention`.
+    fn retention_of(&self, group: usize, retention: u64) -> u64 {
+        retention.saturating_mul(self.groups[group].members() as u64)
     }
 
     /// Trims logs until the shard stops. An engine gives up only what is finished and what nobody is being sent, so after a pass that had
@@ -128,6 +160,9 @@ impl<E: LogEngine> Core<E> {
             let mut asked = false;
             for index in 0..this.partitions.len() {
                 asked |= this.trim(index, retention).await;
+                if index % TRIMS_IN_A_ROW_MAX == TRIMS_IN_A_ROW_MAX - 1 {
+                    yield_now().await;
+                }
             }
             if !asked {
                 again = 0;
@@ -139,7 +174,9 @@ impl<E: LogEngine> Core<E> {
     async fn trim(&self, index: usize, retention: u64) -> bool {
         let partition = &self.partitions[index];
         let slowest = partition.slowest();
-        let before = self.kept[index].borrow().before(retention, slowest);
+        let bytes = self.written[partition.group].bytes.get();
+        let retention = self.retention_of(partition.group, retention);
+        let before = self.kept[index].borrow().before(bytes, retention, slowest);
         let Some(before) = before.map(|before| before.min(partition.commit_point())) else { return false };
         let was = self.engine.marks(partition.log).start;
         match self.engine.trim(partition.log, before).await {
@@ -162,43 +199,54 @@ mod tests {
     /// A log of 100 records of 10 bytes, noted at each tenth.
     fn hundred() -> Kept {
         let mut kept = Kept::new(Offset(0), Offset(0), 0);
-        (1..=100).for_each(|n| {
-            kept.appended(Offset(n), 10, 100);
-        });
+        (1..=100).for_each(|n| kept.appended(Offset(n), 10 * n, 100));
         kept
     }
 
     #[test]
     fn at_least_the_retention_is_kept() {
-        assert_eq!(hundred().before(1000, None), None);
-        assert_eq!(hundred().before(999, None), Some(Offset(0)));
-        assert_eq!(hundred().before(900, None), Some(Offset(10)));
-        assert_eq!(hundred().before(250, None), Some(Offset(70)));
+        assert_eq!(hundred().before(1000, 1000, None), None);
+        assert_eq!(hundred().before(1000, 999, None), Some(Offset(0)));
+        assert_eq!(hundred().before(1000, 900, None), Some(Offset(10)));
+        assert_eq!(hundred().before(1000, 250, None), Some(Offset(70)));
     }
 
     #[test]
     fn a_reader_behind_is_waited_for_up_to_twice_the_retention() {
-        assert_eq!(hundred().before(600, Some(Offset(25))), Some(Offset(25)));
-        assert_eq!(hundred().before(600, Some(Offset(90))), Some(Offset(40)));
-        assert_eq!(hundred().before(300, Some(Offset(25))), Some(Offset(40)), "600 bytes are kept, whoever reads");
+        assert_eq!(hundred().before(1000, 600, Some(Offset(25))), Some(Offset(25)));
+        assert_eq!(hundred().before(1000, 600, Some(Offset(90))), Some(Offset(40)));
+        assert_eq!(
+            hundred().before(1000, 300, Some(Offset(25))),
+            Some(Offset(40)),
+            "600 bytes are kept, whoever reads"
+        );
     }
 
     #[test]
     fn what_was_trimmed_no_longer_counts() {
         let mut kept = hundred();
         kept.trimmed(Offset(40));
-        assert_eq!(kept.kept(), 600);
-        assert_eq!(kept.before(600, None), None);
+        assert_eq!(kept.kept(1000), 600);
+        assert_eq!(kept.before(1000, 600, None), None);
         kept.trimmed(Offset(55));
-        assert_eq!(kept.kept(), 500);
+        assert_eq!(kept.kept(1000), 500);
         assert_eq!(kept.notes.front(), Some(&(Offset(55), 500)));
     }
 
     #[test]
     fn what_was_found_at_the_start_counts() {
         let mut kept = Kept::new(Offset(5), Offset(105), 1000);
-        assert_eq!(kept.before(100, None), Some(Offset(5)));
-        kept.appended(Offset(115), 100, 100);
-        assert_eq!(kept.before(100, None), Some(Offset(105)));
+        assert_eq!(kept.before(1000, 100, None), Some(Offset(5)));
+        kept.appended(Offset(115), 1100, 100);
+        assert_eq!(kept.before(1100, 100, None), Some(Offset(105)));
+    }
+
+    #[test]
+    fn a_quiet_partition_goes_when_the_others_of_its_group_have_written_enough() {
+        let mut kept = Kept::new(Offset(0), Offset(0), 0);
+        assert_eq!(kept.before(5000, 100, None), None, "there is nothing of it");
+        kept.appended(Offset(3), 30, 100);
+        assert_eq!(kept.before(129, 100, None), Some(Offset(0)));
+        assert_eq!(kept.before(130, 100, None), Some(Offset(3)), "100 bytes of others lie behind its last");
     }
 }

@@ -8,6 +8,7 @@ mod consumers;
 mod disk_engines;
 mod gate;
 mod group_commit;
+mod groups;
 mod memlock;
 mod node;
 mod outcomes;

@@ -6,7 +6,7 @@ use crate::cost::{
     threads::{Threads, UsedByRole},
 };
 use crate::summary::{Attestation, Costs, StageCost};
-use broker::{EngineKind, NodeReport, ShardReport};
+use broker::{EngineKind, Layout, NodeReport, ShardReport};
 use log_api::{CounterSnapshot, SendPath, Stage};
 use std::{
     path::Path,
@@ -169,6 +169,7 @@ pub fn attestation(
     engine: EngineKind,
     send: Option<SendPath>,
     consumers: u32,
+    layout: Layout,
     report: &NodeReport,
 ) -> Vec<Attestation> {
     let mut proofs: Vec<Attestation> = Vec::new();
@@ -200,6 +201,10 @@ pub fn attestation(
         let entries: u64 =
             report.shards.iter().flat_map(|s| &s.ring).filter(|(name, _)| *name == "entries").map(|(_, n)| n).sum();
         prove("io_uring operations issued", format!("{entries} entries"), entries > 0);
+    }
+    if layout != Layout::Partition && engine.capabilities().readable {
+        let (logs, partitions) = (all(|s| s.engine.shared_logs), all(|s| s.engine.shared_log_partitions));
+        prove("partitions share logs", format!("{partitions} partitions in {logs} shared logs"), logs > 0);
     }
     if consumers > 0 {
         let (by_sendfile, calls, by_send) =
@@ -318,10 +323,11 @@ mod tests {
 
     #[test]
     fn an_engine_that_was_not_what_it_claims_is_told() {
-        let proofs = attestation(EngineKind::Direct, Some(SendPath::Copy), 1, &report());
+        let proofs = attestation(EngineKind::Direct, Some(SendPath::Copy), 1, Layout::Group(None), &report());
         let of = |claim: &str| proofs.iter().find(|proof| proof.claim == claim).unwrap().holds;
         assert!(!of("O_DIRECT honoured") && !of("io_uring operations issued") && !of("bytes through send"));
-        let proofs = attestation(EngineKind::Memory, Some(SendPath::Sendfile), 1, &report());
+        assert!(!of("partitions share logs"));
+        let proofs = attestation(EngineKind::Memory, Some(SendPath::Sendfile), 1, Layout::Partition, &report());
         assert!(proofs.iter().all(|proof| proof.holds), "{proofs:?}");
     }
 }

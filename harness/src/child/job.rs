@@ -31,6 +31,8 @@ pub struct Job {
     pub durability: String,
     /// Commit policy, as on the command line.
     pub commit: String,
+    /// Layout, as on the command line.
+    pub layout: String,
     /// Send path; `None`: the engine's natural one.
     pub send: Option<String>,
     /// Shards.
@@ -157,9 +159,18 @@ impl Job {
     }
 
     /// The settings that the profile is resolved with.
-    #[must_use]
-    pub fn settings(&self) -> Settings {
-        Settings { peak: self.peak, rate: self.rate, speed: self.speed, seed: self.seed, shards: self.shards }
+    ///
+    /// # Errors
+    /// A word of the job is not known.
+    pub fn settings(&self) -> anyhow::Result<Settings> {
+        Ok(Settings {
+            peak: self.peak,
+            rate: self.rate,
+            speed: self.speed,
+            seed: self.seed,
+            shards: self.shards,
+            layout: Some(self.layout.parse()?),
+        })
     }
 
     /// The engine.
@@ -182,6 +193,7 @@ impl Job {
         Ok(NodeConfig {
             durability: self.durability.parse::<Durability>()?,
             commit: self.commit.parse::<CommitPolicy>()?,
+            layout: resolved.layout,
             send,
             shards: self.shards,
             cpus: self.shard_cpus.clone(),

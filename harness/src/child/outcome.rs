@@ -88,7 +88,7 @@ impl Finished<'_> {
                 costs: costs::costs(engine, send, loaded.tails, report, spent),
                 plateau_use: loaded.plateau_use,
                 ceilings: Vec::new(),
-                attestation: costs::attestation(engine, send, loaded.tails, report),
+                attestation: costs::attestation(engine, send, loaded.tails, resolved.layout, report),
                 phases,
                 total,
                 series,

@@ -136,9 +136,9 @@ pub fn latency_part(out_dir: &std::path::Path, engine: &str) -> PathBuf {
 /// The settings do not fit the profile.
 pub fn resolve(job: &Job, profile: &Profile) -> anyhow::Result<Resolved> {
     let mut resolved = match job.task {
-        Task::Play => profile.resolve(&job.settings())?,
+        Task::Play => profile.resolve(&job.settings()?)?,
         Task::Probe { total_ms, .. } => {
-            let settings = Settings { peak: None, rate: None, speed: None, ..job.settings() };
+            let settings = Settings { peak: None, rate: None, speed: None, ..job.settings()? };
             profile.resolve_constant(&settings, FLOOD_PER_S, 2.0 * total_ms as f64 / 1e3)?
         }
     };
@@ -247,7 +247,7 @@ impl Load {
         let count = generator.feeds.len() as u32;
         let mean = mean_batch_bytes(&self.resolved, &mut generator.encoder);
         let messages = wanted as f64 / mean * f64::from(self.resolved.messages.batch);
-        let settings = Settings { peak: None, rate: None, speed: None, ..self.job.settings() };
+        let settings = Settings { peak: None, rate: None, speed: None, ..self.job.settings()? };
         // The rate only fixes how many arrivals there are: a flood does not look at their times.
         let mut history = self.profile.resolve_constant(&settings, messages.max(1.0), 1.0)?;
         history.consumers.tail = 0;

@@ -13,7 +13,7 @@ use crate::child::job::send_path;
 use crate::cost::machine;
 use crate::profile::{did_you_mean, from_toml, parse_bytes, parse_quantity};
 use anyhow::Context;
-use broker::{CommitPolicy, ConfigError, Durability, EngineKind};
+use broker::{CommitPolicy, ConfigError, Durability, EngineKind, Layout};
 use log_api::SendPath;
 use std::{
     fmt,
@@ -55,6 +55,8 @@ pub struct RunConfig {
     pub durability: Durability,
     /// How appends are gathered.
     pub commit: CommitPolicy,
+    /// Which partitions share a log; `None`: as the profile says.
+    pub layout: Option<Layout>,
     /// How consumers are served; `None`: each engine's natural path.
     pub send: Option<SendPath>,
     /// Shards.
@@ -124,8 +126,11 @@ impl Sources<'_> {
 
     /// One of the broker's words.
     fn word<T: FromStr<Err = ConfigError>>(&self, written: Option<Written>, default: T) -> anyhow::Result<T> {
-        let Some(written) = written else { return Ok(default) };
-        written.text.parse().map_err(|error: ConfigError| self.wrong(&written, error.expected))
+        written.map_or(Ok(default), |written| self.parsed(&written))
+    }
+
+    fn parsed<T: FromStr<Err = ConfigError>>(&self, written: &Written) -> anyhow::Result<T> {
+        written.text.parse().map_err(|error: ConfigError| self.wrong(written, error.expected))
     }
 
     fn engines(&self, written: Option<Written>) -> anyhow::Result<Vec<EngineKind>> {
@@ -274,6 +279,7 @@ impl RunConfig {
             engines_named: line.engine.is_some() || file.engine.is_some(),
             durability: sources.word(find!("durability", durability), Durability::Durable)?,
             commit: sources.word(find!("commit", commit), CommitPolicy::Inflight(1))?,
+            layout: find!("layout", layout).map(|written| sources.parsed(&written)).transpose()?,
             send: sources.send(find!("send", send))?,
             shards,
             placement,

@@ -61,6 +61,9 @@ pub struct Options {
     /// When a message is acknowledged: durable, interval:<ms>, none [default: durable]
     #[arg(long, value_name = "WHEN")]
     pub durability: Option<Text>,
+    /// Which partitions share a log: partition (each has its own), group (all of a shard), group:<n> [default: the profile's]
+    #[arg(long, value_name = "HOW")]
+    pub layout: Option<Text>,
     /// How appends are gathered into one commit: inflight, inflight:<n>, linger:<us>, each [default: inflight]
     #[arg(long, value_name = "HOW")]
     pub commit: Option<Text>,

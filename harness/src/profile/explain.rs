@@ -2,6 +2,7 @@
 
 use super::figure::Figure;
 use super::model::{Profile, Role};
+use broker::Layout;
 use std::fmt::Write;
 
 /// Columns of the text.
@@ -27,6 +28,9 @@ pub fn explain(profile: &Profile) -> String {
     }
     line("");
     line(&phases(profile));
+    if profile.partitions.layout != Layout::Partition {
+        line(&format!("partitions: several share a log (--layout {})", profile.partitions.layout));
+    }
     line("");
 
     let figures: Vec<[String; 3]> = profile.figures.iter().map(|figure| cells(profile, figure)).collect();

@@ -2,7 +2,8 @@
 
 use super::curve::Shape;
 use super::figure::Figure;
-use serde::Serialize;
+use broker::Layout;
+use serde::{Serialize, Serializer};
 
 /// A workload profile as read from its file. Rates stand as the file has them (see [`Scale`]) on the profile's own clock;
 /// [`Profile::resolve`] turns them into messages a second on the run's clock.
@@ -166,6 +167,14 @@ pub struct Partitions {
     pub count: PartitionCount,
     /// How unevenly.
     pub skew: Skew,
+    /// Which of them share a log, unless `--layout` says otherwise.
+    #[serde(serialize_with = "in_words")]
+    pub layout: Layout,
+}
+
+/// As on the command line.
+pub(super) fn in_words<S: Serializer>(layout: &Layout, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(layout)
 }
 
 /// Number of partitions (logs).

@@ -8,6 +8,7 @@ use super::model::{
 };
 use super::parse_curve::{self, TIME};
 use super::shipped::{shipped, shipped_trace};
+use broker::{ConfigError, Layout};
 use sha2::{Digest, Sha256};
 use std::cell::RefCell;
 use std::path::Path;
@@ -312,8 +313,14 @@ fn partitions(root: &Table<'_, '_>) -> Result<Partitions, ProfileError> {
             law
         }
     };
+    let layout = match table.string_or_none("layout")? {
+        None => Layout::Partition,
+        Some(word) => {
+            word.parse().map_err(|error: ConfigError| table.error("layout", format!("is {word:?}"), error.expected))?
+        }
+    };
     table.finish()?;
-    Ok(Partitions { count, skew })
+    Ok(Partitions { count, skew, layout })
 }
 
 fn consumers(root: &Table<'_, '_>, phases: &[Phase]) -> Result<Consumers, ProfileError> {

@@ -102,7 +102,7 @@ impl Plan {
         let messages = resolved.messages_expected();
         let log_bytes = messages * log_per_message;
         let segment = segment_bytes.or(resolved.storage.segment_bytes).unwrap_or(SEGMENT_BYTES);
-        let logs = u64::from(resolved.partitions);
+        let logs = u64::from(resolved.logs());
         let history = resolved.consumers.catch_up.map_or(0, |reading| reading.history_bytes);
         let whole = (log_bytes.ceil() as u64).saturating_add(history);
         let kept = match retention_bytes.or(resolved.storage.retention_bytes) {

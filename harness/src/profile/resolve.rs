@@ -3,8 +3,9 @@
 use super::curve::Piece;
 use super::model::{
     ArrivalLaw, Consumers, DurabilityClass, Messages, Objective, PartitionCount, Phase, Profile, Role, Scale, Skew,
-    Storage,
+    Storage, in_words,
 };
+use broker::Layout;
 use serde::Serialize;
 
 /// The choices of a run that a profile leaves open. `None` is the profile's own default.
@@ -20,6 +21,8 @@ pub struct Settings {
     pub seed: Option<u64>,
     /// Shards of the broker; 0 counts as 1.
     pub shards: u32,
+    /// `--layout`.
+    pub layout: Option<Layout>,
 }
 
 /// A setting that does not fit the profile.
@@ -104,6 +107,9 @@ pub struct Resolved {
     pub partitions: u32,
     /// How unevenly they are used.
     pub skew: Skew,
+    /// Which of them share a log.
+    #[serde(serialize_with = "in_words")]
+    pub layout: Layout,
     /// Who reads.
     pub consumers: Consumers,
     /// What counts as good enough.
@@ -258,6 +264,7 @@ impl Profile {
                 PartitionCount::PerShard(count) => count * shards,
             },
             skew: self.partitions.skew,
+            layout: settings.layout.unwrap_or(self.partitions.layout),
             consumers: self.consumers,
             objectives: self.objectives.clone(),
             storage: self.storage,
@@ -274,6 +281,12 @@ impl Phase {
 }
 
 impl Resolved {
+    /// Logs that the partitions lie in.
+    #[must_use]
+    pub fn logs(&self) -> u32 {
+        self.layout.logs(self.partitions, self.shards)
+    }
+
     /// Length of an interval of the series: 100 ms in runs under two minutes, else 1 s.
     #[must_use]
     pub fn interval_ns(&self) -> u64 {

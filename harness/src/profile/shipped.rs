@@ -24,7 +24,17 @@ macro_rules! shipped {
 /// All shipped profiles: the festivals first, then what they are compared with.
 #[must_use]
 pub fn shipped() -> &'static [Shipped] {
-    shipped!["double11", "double11-midnight", "618", "online-service", "streaming", "steady", "catch-up", "worldcup98"]
+    shipped![
+        "double11",
+        "double11-midnight",
+        "618",
+        "online-service",
+        "streaming",
+        "many-partitions",
+        "steady",
+        "catch-up",
+        "worldcup98"
+    ]
 }
 
 /// Traces that shipped profiles refer to, by their path relative to `workloads/`.

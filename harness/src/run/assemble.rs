@@ -64,6 +64,7 @@ pub fn assemble(
             speed: resolved.speed,
             durability: config.durability.to_string(),
             commit: config.commit.to_string(),
+            layout: resolved.layout.to_string(),
             plateau,
             rate: resolved.rate,
             seed: resolved.seed,
@@ -172,6 +173,7 @@ fn manifest(
             "engine": config.engines.iter().map(|engine| engine.name()).collect::<Vec<_>>(),
             "durability": summary.run.durability,
             "commit": summary.run.commit,
+            "layout": summary.run.layout,
             "send": config.send.map(|path| path.name()),
             "shards": config.shards,
             "speed": resolved.speed,
@@ -208,6 +210,7 @@ fn command(prepared: &Prepared, config: &RunConfig, resolved: &Resolved, plateau
         vec![format!("highwater run {}", quoted(&prepared.given)), format!("--engine {}", engines.join(","))];
     words.push(format!("--durability {}", config.durability));
     words.push(format!("--commit {}", config.commit));
+    words.push(format!("--layout {}", resolved.layout));
     words.extend(config.send.map(|path| format!("--send {path}")));
     words.push(format!("--shards {}", config.shards));
     words.extend(config.given.iter().cloned());

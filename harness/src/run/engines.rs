@@ -60,6 +60,7 @@ impl Schedule<'_> {
             engine: engine.name().to_owned(),
             durability,
             commit: config.commit.to_string(),
+            layout: self.resolved.layout.to_string(),
             send: send.map(|path| path.name().to_owned()),
             shards: config.shards,
             generator_cpu: config.placement.generator,

@@ -222,10 +222,11 @@ fn dry_run(prepared: &Prepared, config: &RunConfig) -> anyhow::Result<ExitCode> 
     print!("{plan}");
     let names: Vec<&str> = config.engines.iter().map(|engine| engine.name()).collect();
     println!(
-        "\nengines {}, {} durability, commit {}, {} shard{}; {} MiB segments, {} MiB kept, data in {}",
+        "\nengines {}, {} durability, commit {}, layout {}, {} shard{}; {} MiB segments, {} MiB kept, data in {}",
         names.join(", "),
         config.durability,
         config.commit,
+        resolved.layout,
         config.shards,
         if config.shards == 1 { "" } else { "s" },
         sizes.segment_bytes >> 20,

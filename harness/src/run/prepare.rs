@@ -12,7 +12,7 @@ use crate::cost::{
 use crate::profile::{Plan, Profile, Resolved, Settings, SettingsError, SizeLaw};
 use crate::summary::{Plateau, Wall};
 use anyhow::{Context, bail};
-use broker::EngineKind;
+use broker::{EngineKind, Layout};
 use log_api::Availability;
 use std::path::{Path, PathBuf};
 
@@ -85,7 +85,7 @@ impl Prepared {
         };
         let batch = batch_bytes(resolved.messages.batch, largest as usize) as u64;
         let free = free_bytes(&self.data_parent).unwrap_or(u64::MAX);
-        config.sizes.resolve(hints, resolved.partitions, batch, free)
+        config.sizes.resolve(hints, resolved.logs(), batch, free)
     }
 
     /// The arithmetic of the run.
@@ -118,6 +118,12 @@ impl Prepared {
         Ok(())
     }
 
+    /// Which partitions share a log.
+    #[must_use]
+    pub fn layout(&self, config: &RunConfig) -> Layout {
+        config.layout.unwrap_or(self.profile.partitions.layout)
+    }
+
     fn walls_key(&self, config: &RunConfig) -> walls::Key {
         let device = Device::of(&self.data_parent).ok().flatten().map_or_else(|| "none".to_owned(), |d| d.name);
         walls::Key {
@@ -125,7 +131,7 @@ impl Prepared {
             device: format!("{device} {}", machine::file_system(&self.data_parent)),
             profile: self.sha256.clone(),
             shards: config.shards,
-            choices: format!("{} {:?} {:?}", config.commit, config.send, config.placement),
+            choices: format!("{} {} {:?} {:?}", config.commit, self.layout(config), config.send, config.placement),
         }
     }
 
@@ -151,7 +157,14 @@ impl Prepared {
 }
 
 fn settings(config: &RunConfig, peak: Option<f64>) -> Settings {
-    Settings { peak, rate: config.rate, speed: config.speed, seed: config.seed, shards: config.shards }
+    Settings {
+        peak,
+        rate: config.rate,
+        speed: config.speed,
+        seed: config.seed,
+        shards: config.shards,
+        layout: config.layout,
+    }
 }
 
 fn nearest_existing(path: &Path) -> anyhow::Result<PathBuf> {

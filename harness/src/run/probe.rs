@@ -39,8 +39,7 @@ pub fn walls(
 ) -> anyhow::Result<Option<Vec<Wall>>> {
     let wanted = walls::wanted(config.durability);
     let any_peak = prepared.profile.needs_peak().then_some(ANY_PEAK);
-    let settings =
-        Settings { peak: any_peak, rate: None, speed: config.speed, seed: config.seed, shards: config.shards };
+    let settings = Settings { peak: any_peak, rate: None, ..prepared.settings(config, None) };
     let resolved = prepared.profile.resolve(&settings).map_err(crate::config::Usage::from_error)?;
     let sizes = prepared.sizes(config, &resolved);
     let schedule = Schedule { settings, resolved: &resolved, sizes, walls: &[] };

@@ -60,6 +60,11 @@ pub struct Summary {
     pub notes: Vec<String>,
 }
 
+/// The layout of runs whose files do not name one.
+fn own_logs() -> String {
+    broker::Layout::Partition.to_string()
+}
+
 /// Identity of a run: enough to name it, title it and repeat it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Run {
@@ -75,6 +80,9 @@ pub struct Run {
     pub durability: String,
     /// As on the command line: `inflight`, `inflight:<n>`, `linger:<us>`, `each`.
     pub commit: String,
+    /// As on the command line: `partition`, `group`, `group:<n>`.
+    #[serde(default = "own_logs")]
+    pub layout: String,
     /// How the peak was set; `None` for a profile that carries its own rates.
     pub plateau: Option<Plateau>,
     /// Factor on the profile's own rates (`--rate`); 1 when not given.

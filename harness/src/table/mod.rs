@@ -9,6 +9,7 @@ mod text;
 pub use cells::{Align, Column, cells, columns, remarks};
 
 use crate::summary::{RunState, Status, Summary, format};
+use broker::Layout;
 use std::path::Path;
 use text::{clean, command_lines, join_wrapped, wrap};
 
@@ -52,7 +53,7 @@ pub fn head(summary: &Summary) -> Vec<String> {
     lines
 }
 
-/// The parts of the head line: profile, speed, durability, commit, plateau, message size, seed.
+/// The parts of the head line: profile, speed, durability, commit, layout, plateau, message size, seed.
 pub fn run_parts(summary: &Summary) -> Vec<String> {
     let run = &summary.run;
     let mut parts = vec![
@@ -61,6 +62,9 @@ pub fn run_parts(summary: &Summary) -> Vec<String> {
         clean(&run.durability),
         format!("commit {}", clean(&run.commit)),
     ];
+    if run.layout != Layout::Partition.to_string() {
+        parts.push(format!("layout {}", clean(&run.layout)));
+    }
     parts.push(match &run.plateau {
         Some(plateau) => {
             let rate = format!("plateau {} msg/s", format::count(plateau.messages_per_s));

@@ -82,6 +82,7 @@ pub(crate) fn night() -> Summary {
             speed: SPEED,
             durability: "durable".to_owned(),
             commit: "inflight".to_owned(),
+            layout: "partition".to_owned(),
             plateau: Some(Plateau {
                 messages_per_s: PLATEAU_PER_S,
                 of: Some(PlateauOf {

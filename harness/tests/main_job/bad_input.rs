@@ -19,12 +19,13 @@ fn refused(place: &Place, arguments: &[&str], status: i32, parts: &[&str]) {
 #[test]
 fn unknown_words_say_what_can_be_written() {
     let place = Place::new(1.0);
-    let cases: [(&[&str], &[&str]); 8] = [
+    let cases: [(&[&str], &[&str]); 9] = [
         (&["run", "duble11"], &["double11"]),
         (&["run", "short.toml", "--engine", "mmapp"], &["--engine", "mmapp", "did you mean mmap"]),
         (&["run", "short.toml", "--engine", "mmap,mmap"], &["--engine", "each engine once"]),
         (&["run", "short.toml", "--durability", "sometimes"], &["--durability", "interval:<ms>"]),
         (&["run", "short.toml", "--commit", "later"], &["--commit", "linger:<us>"]),
+        (&["run", "short.toml", "--layout", "groups"], &["--layout", "group:<n>"]),
         (&["run", "short.toml", "--send", "pigeon"], &["--send", "sendfile or copy"]),
         (&["run", "short.toml", "--cpus", "0,9999"], &["--cpus", "9999"]),
         (&["run", "nowhere/none.toml"], &["nowhere/none.toml", "cannot be read"]),

@@ -71,6 +71,35 @@ fn a_data_directory_is_kept_and_continued_by_another_engine() {
 }
 
 #[test]
+fn partitions_that_share_a_log_are_continued_by_another_engine_and_by_no_other_layout() {
+    let place = Place::new(0.5);
+    let mut messages = 0;
+    for engine in ["direct", "pagecache", "mmap"] {
+        let output = place.run(&["run", "short.toml", "--engine", engine, "--dir", "data", "--layout", "group"]);
+        assert_eq!(output.status.code(), Some(0), "{engine}: {}\n{}", out(&output), err(&output));
+        let summary = place.summary();
+        assert_eq!(summary.run.layout, "group");
+        let measured = summary.engines[0].measurement.clone().unwrap();
+        assert_eq!(measured.content.verified_messages, measured.total.offered_messages, "{engine}");
+        let proof = measured.attestation.iter().find(|proof| proof.claim == "partitions share logs").unwrap();
+        assert!(proof.holds && proof.evidence == "2 partitions in 1 shared logs", "{proof:?}");
+        messages += measured.total.acknowledged_messages;
+        let verified = place.run(&["log", "verify", "data"]);
+        assert_eq!(verified.status.code(), Some(0), "{engine}: {}", out(&verified));
+        assert_eq!(out(&verified).lines().count(), 1, "one log: {}", out(&verified));
+        assert!(out(&verified).contains(&format!("{messages} records")), "{messages}: {}", out(&verified));
+    }
+    let before: Vec<Vec<u8>> =
+        segments(&place.path().join("data")).iter().map(|path| fs::read(path).unwrap()).collect();
+    let refused = place.run(&["run", "short.toml", "--engine", "mmap", "--dir", "data"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = err(&refused);
+    assert!(said.contains("was made with --layout group, not with --layout partition"), "{said}");
+    let after: Vec<Vec<u8>> = segments(&place.path().join("data")).iter().map(|path| fs::read(path).unwrap()).collect();
+    assert!(before == after, "nothing is harmed");
+}
+
+#[test]
 fn a_directory_that_another_process_holds_is_refused() {
     let place = Place::new(600.0);
     let arguments = ["run", "short.toml", "--engine", "pagecache", "--dir", "data"];

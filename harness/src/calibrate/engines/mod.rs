@@ -1,7 +1,7 @@
 //! `highwater calibrate --engines`: each engine beside the ceiling of its mechanism, in the same run, alternately.
 //!
 //! What lives here: the list of cases ([`cases`]), one file a mechanism or a question; driving an engine on a shard's executor
-//! ([`in_process`]), or through a broker's shard where the case says so; the rows and their table. What never does: a ceiling
+//! ([`in_process`]), or through a broker's shard where the case says so ([`through_shard`]); the rows and their table. What never does: a ceiling
 //! of an engine's own making: they come from [`super::lab`].
 //!
 //! A new case is an entry in one of the files, or a file with a function in [`cases`].
@@ -13,10 +13,12 @@ pub mod in_process;
 pub mod messages;
 pub mod mmap;
 pub mod pagecache;
+pub mod partitions;
 pub mod producers;
 pub mod roll;
 pub mod row;
 pub mod sustained;
+pub mod through_shard;
 
 use super::lab::Lab;
 use super::place::Place;
@@ -95,6 +97,7 @@ pub fn cases() -> Vec<EngineCase> {
         hot_tail::cases(),
         roll::cases(),
         producers::cases(),
+        partitions::cases(),
         sustained::cases(),
     ];
     files.into_iter().flatten().collect()

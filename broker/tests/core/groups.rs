@@ -1,0 +1,139 @@
+//! Partitions that share a log, through the node: each keeps its own offsets and consumers, one flush serves all, and a quiet one does not keep
+//! what the others wrote.
+
+use crate::support::{batch, fill, numbers, publish, receive, subscribe};
+use broker::{EngineKind, Layout, Node, NodeConfig, Producer, Stop, consumer::Request};
+use log_api::{Availability, Offset, ReadKind};
+use std::{
+    io::Write,
+    net::TcpStream,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+const PARTITIONS: u32 = 50;
+
+fn config(engine: EngineKind, dir: &Path) -> NodeConfig {
+    NodeConfig {
+        segment_bytes: 1 << 20,
+        layout: Layout::Group(None),
+        partitions: PARTITIONS,
+        ..NodeConfig::new(engine, dir)
+    }
+}
+
+fn available(dir: &Path) -> Vec<EngineKind> {
+    EngineKind::DISK.into_iter().filter(|kind| kind.availability(dir) == Availability::Available).collect()
+}
+
+/// One batch of two records to each partition, the batches of all of them between each other; returns when all are acknowledged.
+fn spread(producer: &mut Producer, rounds: std::ops::Range<u64>) {
+    let mut left = (rounds.end - rounds.start) * u64::from(PARTITIONS);
+    for round in rounds {
+        for partition in 0..PARTITIONS {
+            while !publish(producer, partition, &batch(2 * round, 2, 700), 2) {
+                producer.acks(|ack| left -= u64::from(ack.batches));
+                std::thread::yield_now();
+            }
+        }
+    }
+    producer.flush();
+    while left > 0 {
+        producer.acks(|ack| left -= u64::from(ack.batches));
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn partitions_of_a_shard_share_a_log_that_goes_from_engine_to_engine() {
+    let dir = tempfile::tempdir().unwrap();
+    let engines = available(dir.path());
+    let mut rounds = 0;
+    for engine in engines.iter().chain(&engines) {
+        let mut node = Node::start(config(*engine, dir.path())).unwrap();
+        let handle = &mut node.shards()[0];
+        assert!(handle.recovered.iter().all(|(_, recovery)| recovery.marks.end == Offset(2 * rounds)), "{engine}");
+        let (mut producer, address) = (handle.producer.take().unwrap(), handle.address);
+        spread(&mut producer, rounds..rounds + 40);
+        rounds += 40;
+        for (partition, kind) in [(0, ReadKind::Hot), (7, ReadKind::Scan), (PARTITIONS - 1, ReadKind::Scan)] {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            stream.write_all(&Request { partition, kind, from: Offset(0) }.encode()).unwrap();
+            let received = numbers(&receive(&mut stream, 0, 2 * rounds), 0);
+            assert_eq!(received, (0..2 * rounds).collect::<Vec<_>>(), "{engine}, partition {partition}");
+        }
+        let report = node.stop(Stop::default()).unwrap().shards.remove(0);
+        assert_eq!(report.failure, None);
+        let (commits, flushes, rolls) = (report.commits, report.engine.flushes, report.engine.rolls);
+        assert!(
+            report.attestation.iter().any(|words| words.starts_with("layout: 50 partitions in 1 shared logs,")),
+            "{:?}",
+            report.attestation
+        );
+        // A write or two a commit, and a few at each roll; with logs of their own there would be a flush a partition.
+        assert!(flushes <= 4 * commits + 8 * rolls + 8, "{engine}: {flushes} flushes for {commits} commits");
+    }
+    let folders = std::fs::read_dir(dir.path()).unwrap().flatten().filter(|entry| entry.path().is_dir()).count();
+    assert_eq!(folders, 1, "one log");
+}
+
+#[test]
+fn another_layout_and_too_large_a_group_are_refused_in_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(&engine) = available(dir.path()).first() else { return };
+    Node::start(config(engine, dir.path())).unwrap().stop(Stop::default()).unwrap();
+    for (layout, said) in [
+        (Layout::Partition, "was made with --layout group, not with --layout partition"),
+        (Layout::Group(Some(10)), "was made with --layout group, not with --layout group:10"),
+    ] {
+        let error = Node::start(NodeConfig { layout, ..config(engine, dir.path()) }).err().expect("another layout");
+        assert!(error.to_string().ends_with(said), "{error}");
+    }
+    let error = Node::start(NodeConfig { partitions: 16_385, ..config(engine, dir.path()) }).err().expect("too many");
+    assert_eq!(
+        error.to_string(),
+        "layout: 16385 partitions in one group, 16384 at most: write group:<n> for smaller groups"
+    );
+    let several = NodeConfig { layout: Layout::Group(Some(20)), ..config(engine, &dir.path().join("several")) };
+    Node::start(several).unwrap().stop(Stop::default()).unwrap();
+    let folders =
+        std::fs::read_dir(dir.path().join("several")).unwrap().flatten().filter(|e| e.path().is_dir()).count();
+    assert_eq!(folders, 3, "fifty partitions in groups of twenty");
+}
+
+#[test]
+fn a_quiet_partition_does_not_keep_what_the_others_wrote() {
+    for engine in available(tempfile::tempdir().unwrap().path()) {
+        let dir = tempfile::tempdir().unwrap();
+        let two = NodeConfig { partitions: 2, retention_bytes: Some(3 << 19), ..config(engine, dir.path()) };
+        let mut node = Node::start(two.clone()).unwrap();
+        let mut producer = node.shards()[0].producer.take().unwrap();
+        assert!(publish(&mut producer, 1, &batch(0, 1, 1000), 1));
+        producer.flush();
+        let mut kept = 0;
+        while kept == 0 {
+            producer.acks(|ack| kept += ack.batches);
+            std::thread::yield_now();
+        }
+        fill(&mut producer, 0..15_000, 1000);
+        let on_disk = || -> u64 {
+            let files = std::fs::read_dir(dir.path().join("00000")).unwrap().flatten();
+            let segments = files.filter(|file| file.path().extension().is_some_and(|kind| kind == "log"));
+            segments.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
+        };
+        let waiting = Instant::now();
+        while on_disk() > 8 << 20 && waiting.elapsed() < Duration::from_secs(30) {
+            std::thread::yield_now();
+        }
+        assert!(on_disk() <= 8 << 20, "{engine}: {} bytes are kept, 3 MiB were to be", on_disk());
+        let address = node.shards()[0].address;
+        let mut tail = subscribe(address, Offset(14_500), ReadKind::Hot);
+        assert!(!receive(&mut tail, 14_500, 15_000).is_empty());
+        node.stop(Stop::default()).unwrap();
+        let mut again = Node::start(two).unwrap();
+        let ends: Vec<Offset> = again.shards()[0].recovered.iter().map(|(_, recovery)| recovery.marks.end).collect();
+        assert!(ends[1] == Offset(1) && ends[0] >= Offset(15_000), "{engine}: {ends:?}");
+        again.stop(Stop::default()).unwrap();
+    }
+}
