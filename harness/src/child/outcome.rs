@@ -71,6 +71,7 @@ impl Finished<'_> {
         if durability == Durability::Durable && !engine.capabilities().durable {
             notes.push(format!("{engine} keeps nothing on stable storage: its durable acknowledgement says nothing"));
         }
+        notes.extend(self.caught_up());
         if findings.skipped > 0 {
             notes.push(format!("{} messages were trimmed before a consumer reached them", findings.skipped));
         }
@@ -97,6 +98,16 @@ impl Finished<'_> {
                 notes,
             }),
         }
+    }
+
+    /// What the catch-up consumers got, which is what the producers' latency beside them is to be judged by.
+    fn caught_up(&self) -> Option<String> {
+        let phase =
+            &self.resolved.phases[self.resolved.consumers.catch_up.filter(|_| self.loaded.catch_ups > 0)?.phase];
+        let seconds = (phase.end_ns - phase.start_ns) as f64 / 1e9;
+        let (bytes, passes) = self.loaded.caught_up;
+        let rate = bytes as f64 / 1e9 / seconds;
+        Some(format!("catch-up consumers received {rate:.2} GB/s, the history {passes} times to its end"))
     }
 
     fn failure(&self) -> Option<String> {

@@ -62,6 +62,8 @@ pub(super) struct Loaded {
     pub(super) problems: Vec<String>,
     pub(super) tails: u32,
     pub(super) catch_ups: u32,
+    /// Bytes of the history that they received, and how often one of them came to its end.
+    pub(super) caught_up: (u64, u64),
     /// `None` if the run ended before its plateau did.
     pub(super) plateau_use: Option<PlateauUse>,
     /// Taken by the generator's thread itself: what a thread used cannot be told from others once it has ended.
@@ -220,6 +222,7 @@ impl Load {
             problems,
             tails: generator.consumers.count(Kind::Tail),
             catch_ups: generator.consumers.count(Kind::CatchUp),
+            caught_up: generator.consumers.caught_up(),
             plateau_use: plateau.found(),
             after,
         })

@@ -87,6 +87,7 @@ pub struct Consumers {
     run: u32,
     catching_up: bool,
     tail_received: u64,
+    catch_up_bytes: u64,
 }
 
 /// What one turn brought.
@@ -145,6 +146,7 @@ impl Consumers {
             run,
             catching_up: false,
             tail_received: 0,
+            catch_up_bytes: 0,
         })
     }
 
@@ -226,6 +228,7 @@ impl Consumers {
             }
             self.completed(&completed, recorder)?;
         }
+        self.catch_up_bytes += turned.catch_up_bytes as u64;
         Ok(turned)
     }
 
@@ -259,7 +262,11 @@ impl Consumers {
         if !tail && (!self.catching_up || reader.stream.next_offset() >= reader.subscription.until) {
             reader.passes += 1;
             reader.live = false;
-            return if self.catching_up { self.begin(number) } else { Ok(()) };
+            // What retention took from the history will not come back: the next pass begins after it, or is none.
+            let subscription = &mut reader.subscription;
+            subscription.from += reader.stream.findings().skipped;
+            let left = subscription.from < subscription.until;
+            return if self.catching_up && left { self.begin(number) } else { Ok(()) };
         }
         let early = *completed.result.as_ref().unwrap_or(&0) < GATHER_BYTES;
         self.to_arm.push_back((number, if early { completed.at_ns + GATHER_NS } else { 0 }));
@@ -329,10 +336,10 @@ impl Consumers {
         (all, problems)
     }
 
-    /// Bytes received by all consumers, and how often catch-up consumers read to the end.
+    /// Bytes that catch-up consumers received, and how often one of them came to the end of the history.
     #[must_use]
-    pub fn volume(&self) -> (u64, u64) {
-        (self.sockets.received_bytes(), self.of(Kind::CatchUp).map(|reader| reader.passes).sum())
+    pub fn caught_up(&self) -> (u64, u64) {
+        (self.catch_up_bytes, self.of(Kind::CatchUp).map(|reader| reader.passes).sum())
     }
 
     fn of(&self, kind: Kind) -> impl Iterator<Item = &Reader> {
