@@ -64,7 +64,7 @@ fn history_for_cold_readers_needs_its_place() {
     let profile = Profile::load("catch-up").expect("a shipped profile");
     let resolved = profile.resolve(&Settings { peak: Some(1e3), ..Settings::default() }).expect("settings that fit");
     let plan = Plan::new(&resolved, None, None);
-    assert_eq!(plan.disk_bytes, (1 << 30) + 35_000 * 1_094 + 256 * MIB);
+    assert_eq!(plan.disk_bytes, (1 << 30) + 20_000 * 1_094 + 256 * MIB);
 }
 
 #[test]
