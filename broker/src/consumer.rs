@@ -20,7 +20,8 @@ pub const REQUEST_BYTES: usize = 16;
 /// What a consumer asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The partition, one of the shard's.
+    /// The partition, one of the shard's; or [all](log_api::LogId::whole) that a group of them shares: then the stream is the shared log, a
+    /// frame before each batch.
     pub partition: u32,
     /// [`ReadKind::Hot`] for a tail consumer, [`ReadKind::Scan`] for one that catches up.
     pub kind: ReadKind,
@@ -143,8 +144,8 @@ impl<E: LogEngine> Core<E> {
     /// One connection: its request, then the log, until the consumer goes.
     async fn converse(&self, socket: &RingSocket, received: &mut Receive) {
         let Some(request) = self.request(received).await else { return count(&self.consumers.refused) };
-        let Some(index) = self.index(request.partition) else { return count(&self.consumers.refused) };
-        let serve = self.serve(socket, request, &self.partitions[index]);
+        let Some(followed) = self.followed(request.partition) else { return count(&self.consumers.refused) };
+        let serve = self.serve(socket, request, followed);
         // A consumer says nothing more: whatever comes, its end of the stream first of all, ends the connection.
         let gone = async {
             let _said = received.next().await;

@@ -7,7 +7,7 @@ use crate::{
     intake::Producer,
     live::{Live, StatsHandle},
     report::{NodeReport, ShardReport},
-    shard::{APPEND_BYTES_MAX, Shard, ShardConfig},
+    shard::{APPEND_BYTES_MAX, Shard, ShardConfig, SharedLog},
 };
 use log_api::{Availability, EngineConfig, LogEngine, OpenError, Recovery, SendPath};
 use shard_ring::{Bell, ExecutorConfig, ExecutorHandle, Ring, RingConfig, spawn_executor};
@@ -152,6 +152,8 @@ pub struct ShardHandle {
     pub producer: Option<Producer>,
     /// Its partitions, and what their opening found.
     pub recovered: Vec<(u32, Recovery)>,
+    /// The logs that its partitions share, as their opening found them; none where each has its own.
+    pub shared: Vec<SharedLog>,
 }
 
 /// How to stop.
@@ -199,6 +201,7 @@ struct Ready {
     bell: Bell,
     live: Arc<Live>,
     recovered: Vec<(u32, Recovery)>,
+    shared: Vec<SharedLog>,
 }
 
 impl ShardSetup {
@@ -207,9 +210,9 @@ impl ShardSetup {
         let Self { config, intake_bytes, listener, ready, order } = self;
         let (bell, mut door) = shard_ring::doorbell();
         let (shard, producer, recovered) = Shard::start(ring, engine, config, intake_bytes, listener).await?;
-        let live = shard.live();
+        let (live, shared) = (shard.live(), shard.shared());
         // Nobody waits any more when another shard has failed; then the order to stop is on its way.
-        let _ = ready.send(Ready { producer, bell, live, recovered });
+        let _ = ready.send(Ready { producer, bell, live, recovered, shared });
         let how = loop {
             if let Some(how) = order.given() {
                 break how;
@@ -280,10 +283,10 @@ impl Node {
         let spawned = waiting.len();
         for (shard, (address, is_ready)) in (0..).zip(waiting) {
             // Wait for all of them, failed or not: only a bell can stop a shard.
-            let Ok(Ready { producer, bell, live, recovered }) = is_ready.recv() else { continue };
+            let Ok(Ready { producer, bell, live, recovered, shared }) = is_ready.recv() else { continue };
             self.running[shard as usize].bell = Some(bell);
             lives.push(live);
-            self.handles.push(ShardHandle { shard, address, producer: Some(producer), recovered });
+            self.handles.push(ShardHandle { shard, address, producer: Some(producer), recovered, shared });
         }
         if first_error.is_some() || lives.len() < spawned {
             return Err(first_error);

@@ -6,7 +6,7 @@
 
 use anyhow::{Context, bail};
 use log_api::Framing;
-use log_format::{Entry, Header, entry_header_bytes, entry_magic, peek_entry, peek_frame, verify_entry};
+use log_format::{CHECKPOINT, Entry, Header, entry_header_bytes, entry_magic, peek_entry, peek_frame, verify_entry};
 use std::{
     fs::{self, File},
     io::{BufReader, Read, Write},
@@ -17,8 +17,6 @@ use std::{
 /// The largest batch that is believed: a length beyond it is damage, not a reason to take memory.
 const BATCH_BYTES_MAX: u64 = 1 << 30;
 const READ_BYTES: usize = 1 << 20;
-/// Whose batches a shared log holds for itself: where its partitions ended when a segment began.
-const CHECKPOINT_PARTITION: u32 = u32::MAX;
 
 /// The segments of one log, oldest first.
 #[derive(Debug, PartialEq, Eq)]
@@ -184,7 +182,7 @@ fn walk(
             epoch = own_epoch;
             if let Some((header, partition)) = seen {
                 each(&header, partition, path, position)?;
-                if partition != Some(CHECKPOINT_PARTITION) {
+                if partition != Some(CHECKPOINT) {
                     found.records += u64::from(header.records.unsigned_abs());
                 }
             }
@@ -221,7 +219,7 @@ pub fn dump(path: &Path, from: u64, limit: u64) -> anyhow::Result<ExitCode> {
             let name = segment.file_name().unwrap_or_default().to_string_lossy();
             let whose = match partition {
                 None => String::new(),
-                Some(CHECKPOINT_PARTITION) => "  the group's own".to_owned(),
+                Some(CHECKPOINT) => "  the group's own".to_owned(),
                 Some(partition) => format!("  partition {partition}"),
             };
             writeln!(

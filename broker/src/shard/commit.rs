@@ -1,10 +1,10 @@
 //! Group commit: who commits what, and when. A flush group is what one flush makes durable together; each has as many
 //! committers as commits may run at once, and a committer takes whatever was appended since the last one took.
 
-use super::{Core, Phase};
+use super::{Core, Partition, Phase};
 use crate::{CommitPolicy, Durability, ShardState, stages::timed};
 use futures_lite::future::or;
-use log_api::{CommitError, FlushGroup, Level, LogEngine, Stage};
+use log_api::{CommitError, FlushGroup, Level, LogEngine, LogId, Marks, Stage};
 use shard_ring::{Event, sleep, yield_now};
 use std::{
     cell::{Cell, RefCell},
@@ -12,10 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(super) struct Group {
+pub(crate) struct Group {
     pub(super) id: FlushGroup,
     /// Its partitions, by index on the shard.
     members: Vec<usize>,
+    /// The log that they share, for readers who follow all of them; none where each has its own.
+    whole: Option<Partition>,
     /// Members that were appended to since the last commit was submitted.
     dirty: RefCell<Vec<usize>>,
     /// Messages in them.
@@ -45,6 +47,7 @@ impl Group {
         Self {
             id,
             members: Vec::new(),
+            whole: None,
             dirty: RefCell::new(Vec::new()),
             messages: Cell::new(0),
             first: Cell::new(None),
@@ -68,9 +71,20 @@ impl Group {
         self.dirty.get_mut().reserve(self.members.len());
     }
 
-    /// Partitions in it.
-    pub(super) fn members(&self) -> usize {
-        self.members.len()
+    /// The partitions of this group share a log, which ends where `marks` say.
+    pub(super) fn shares(&mut self, marks: Marks) {
+        let whole = LogId(self.id.0).whole();
+        self.whole = Some(Partition::new(whole.0, whole, usize::MAX, marks.end));
+    }
+
+    /// The log that its partitions share.
+    pub(crate) fn whole(&self) -> Option<&Partition> {
+        self.whole.as_ref()
+    }
+
+    /// Partitions in it, by index on the shard.
+    pub(super) fn members(&self) -> &[usize] {
+        &self.members
     }
 
     /// Nothing is appended and not committed, and no commit runs.
@@ -172,6 +186,9 @@ impl<E: LogEngine> Core<E> {
             partition.listed.set(false);
             partition.submitted.set(partition.end.get());
         }
+        if let Some(whole) = &group.whole {
+            whole.submitted.set(self.engine.marks(whole.log).end);
+        }
         group.first.set(None);
         group.running.set(group.running.get() + 1);
         let messages = group.messages.take();
@@ -217,7 +234,10 @@ impl<E: LogEngine> Core<E> {
                 self.poison(group);
             }
         } else {
-            self.stages().time(Stage::Acknowledge, || taken.drain(..).for_each(|member| self.settle(member)));
+            self.stages().time(Stage::Acknowledge, || {
+                taken.drain(..).for_each(|member| self.settle(&self.partitions[member]));
+                self.settle_whole(group);
+            });
         }
         group.ended.notify_all();
         self.ended.notify_all();
@@ -228,7 +248,15 @@ impl<E: LogEngine> Core<E> {
         group.failed.set(true);
         for &member in &group.members {
             self.partitions[member].poisoned.set(true);
-            self.settle(member);
+            self.settle(&self.partitions[member]);
+        }
+        self.settle_whole(group);
+    }
+
+    /// Lets those who read all of a group come up to its mark.
+    fn settle_whole(&self, group: &Group) {
+        if let Some(whole) = &group.whole {
+            self.settle(whole);
         }
     }
 

@@ -24,7 +24,7 @@ use crate::{
 };
 use commit::Group;
 use futures_lite::future::or;
-use log_api::{LogEngine, LogId, OpenError, Recovery, SendPath, Stage, Stages};
+use log_api::{LogEngine, LogId, Marks, OpenError, Recovery, SendPath, Stage, Stages};
 use partition::Taken;
 use retention::{Kept, Written};
 use rustix::time::{ClockId, clock_gettime};
@@ -88,6 +88,17 @@ impl ShardConfig {
             stages: false,
         }
     }
+}
+
+/// A log that partitions share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedLog {
+    /// Under which a consumer follows [all](LogId::whole) of it.
+    pub number: u32,
+    /// How far it has come, in bytes.
+    pub marks: Marks,
+    /// The partitions in it.
+    pub partitions: Vec<u32>,
 }
 
 /// How far stopping has come.
@@ -169,6 +180,14 @@ impl<E: LogEngine> Core<E> {
         (index != u32::MAX).then_some(index as usize)
     }
 
+    /// What a consumer follows under this number: a partition, or all that a group of them shares.
+    pub(crate) fn followed(&self, number: u32) -> Option<&Partition> {
+        if LogId(number).of_whole().is_some() {
+            return self.groups.iter().filter_map(Group::whole).find(|whole| whole.number == number);
+        }
+        self.index(number).map(|index| &self.partitions[index])
+    }
+
     /// Waits until stopping has come so far.
     pub(crate) async fn until(&self, phase: Phase) {
         loop {
@@ -238,8 +257,7 @@ impl<E: LogEngine> Core<E> {
     }
 
     /// Answers what the marks of a partition decide, and moves its commit point.
-    pub(crate) fn settle(&self, index: usize) {
-        let partition = &self.partitions[index];
+    pub(crate) fn settle(&self, partition: &Partition) {
         let marks = self.engine.marks(partition.log);
         let mark = if self.config.durability == Durability::Durable { marks.durable } else { marks.placed };
         let mut at_ns = 0;
@@ -325,6 +343,11 @@ impl<E: LogEngine> Shard<E> {
             partitions.push(Partition::new(number, log, group, end));
             recovered.push((number, recovery));
         }
+        if config.layout != Layout::Partition && E::CAPABILITIES.readable {
+            for group in &mut groups {
+                group.shares(engine.marks(LogId(group.id.0).whole()));
+            }
+        }
         if config.stages {
             engine.counters().stages.switch_on();
             ring.time_enters();
@@ -375,6 +398,16 @@ impl<E: LogEngine> Shard<E> {
     #[must_use]
     pub fn stats(&self) -> ShardStats {
         self.core.live.stats()
+    }
+
+    /// The logs that partitions share.
+    pub(crate) fn shared(&self) -> Vec<SharedLog> {
+        let shared = |group: &Group| {
+            let whole = group.whole()?;
+            let partitions = group.members().iter().map(|&index| self.core.partitions[index].number).collect();
+            Some(SharedLog { number: whole.number, marks: self.core.engine.marks(whole.log), partitions })
+        };
+        self.core.groups.iter().filter_map(shared).collect()
     }
 
     pub(crate) fn live(&self) -> Arc<Live> {

@@ -96,15 +96,17 @@ impl Kept {
     }
 
     /// Before which offset the log is to be given up: it keeps `retention` bytes, but not without need what `slowest` has not
-    /// read, as long as it holds less than twice that.
-    fn before(&self, bytes: u64, retention: u64, slowest: Option<Offset>) -> Option<Offset> {
+    /// read, as long as it holds less than twice that. Who reads all of the group is `behind` by so many bytes.
+    fn before(&self, bytes: u64, retention: u64, slowest: Option<Offset>, behind: u64) -> Option<Offset> {
+        let forced = retention.saturating_mul(2);
+        let retention = retention.max(behind.min(forced));
         let (start, end) = (self.notes.front().map_or(self.last.0, |note| note.0), self.last.0);
         if start == end || self.kept(bytes) <= retention {
             return None;
         }
         let wanted = self.cut(bytes, retention)?;
         let Some(slowest) = slowest.filter(|slowest| *slowest < wanted) else { return Some(wanted) };
-        let forced = self.cut(bytes, retention.saturating_mul(2)).unwrap_or_default();
+        let forced = self.cut(bytes, forced).unwrap_or_default();
         Some(slowest.max(forced))
     }
 }
@@ -130,7 +132,7 @@ impl<E: LogEngine> Core<E> {
 
     /// Bytes that the log of a flush group keeps, where each of its partitions keeps `retention`.
     fn retention_of(&self, group: usize, retention: u64) -> u64 {
-        retention.saturating_mul(self.groups[group].members() as u64)
+        retention.saturating_mul(self.groups[group].members().len() as u64)
     }
 
     /// Trims logs until the shard stops. An engine gives up only what is finished and what nobody is being sent, so after a pass that had
@@ -176,7 +178,10 @@ impl<E: LogEngine> Core<E> {
         let slowest = partition.slowest();
         let bytes = self.written[partition.group].bytes.get();
         let retention = self.retention_of(partition.group, retention);
-        let before = self.kept[index].borrow().before(bytes, retention, slowest);
+        let whole = self.groups[partition.group].whole();
+        let behind =
+            whole.and_then(|whole| Some(self.engine.marks(whole.log).end.0.saturating_sub(whole.slowest()?.0)));
+        let before = self.kept[index].borrow().before(bytes, retention, slowest, behind.unwrap_or(0));
         let Some(before) = before.map(|before| before.min(partition.commit_point())) else { return false };
         let was = self.engine.marks(partition.log).start;
         match self.engine.trim(partition.log, before).await {
@@ -205,21 +210,29 @@ mod tests {
 
     #[test]
     fn at_least_the_retention_is_kept() {
-        assert_eq!(hundred().before(1000, 1000, None), None);
-        assert_eq!(hundred().before(1000, 999, None), Some(Offset(0)));
-        assert_eq!(hundred().before(1000, 900, None), Some(Offset(10)));
-        assert_eq!(hundred().before(1000, 250, None), Some(Offset(70)));
+        assert_eq!(hundred().before(1000, 1000, None, 0), None);
+        assert_eq!(hundred().before(1000, 999, None, 0), Some(Offset(0)));
+        assert_eq!(hundred().before(1000, 900, None, 0), Some(Offset(10)));
+        assert_eq!(hundred().before(1000, 250, None, 0), Some(Offset(70)));
     }
 
     #[test]
     fn a_reader_behind_is_waited_for_up_to_twice_the_retention() {
-        assert_eq!(hundred().before(1000, 600, Some(Offset(25))), Some(Offset(25)));
-        assert_eq!(hundred().before(1000, 600, Some(Offset(90))), Some(Offset(40)));
+        assert_eq!(hundred().before(1000, 600, Some(Offset(25)), 0), Some(Offset(25)));
+        assert_eq!(hundred().before(1000, 600, Some(Offset(90)), 0), Some(Offset(40)));
         assert_eq!(
-            hundred().before(1000, 300, Some(Offset(25))),
+            hundred().before(1000, 300, Some(Offset(25)), 0),
             Some(Offset(40)),
             "600 bytes are kept, whoever reads"
         );
+    }
+
+    #[test]
+    fn a_reader_of_the_whole_group_is_waited_for_up_to_twice_the_retention() {
+        assert_eq!(hundred().before(1000, 300, None, 200), Some(Offset(70)), "it needs less than is kept anyway");
+        assert_eq!(hundred().before(1000, 300, None, 500), Some(Offset(50)));
+        assert_eq!(hundred().before(1000, 300, None, 900), Some(Offset(40)));
+        assert_eq!(hundred().before(1000, 300, Some(Offset(25)), 900), Some(Offset(40)), "the two do not add up");
     }
 
     #[test]
@@ -227,7 +240,7 @@ mod tests {
         let mut kept = hundred();
         kept.trimmed(Offset(40));
         assert_eq!(kept.kept(1000), 600);
-        assert_eq!(kept.before(1000, 600, None), None);
+        assert_eq!(kept.before(1000, 600, None, 0), None);
         kept.trimmed(Offset(55));
         assert_eq!(kept.kept(1000), 500);
         assert_eq!(kept.notes.front(), Some(&(Offset(55), 500)));
@@ -236,17 +249,17 @@ mod tests {
     #[test]
     fn what_was_found_at_the_start_counts() {
         let mut kept = Kept::new(Offset(5), Offset(105), 1000);
-        assert_eq!(kept.before(1000, 100, None), Some(Offset(5)));
+        assert_eq!(kept.before(1000, 100, None, 0), Some(Offset(5)));
         kept.appended(Offset(115), 1100, 100);
-        assert_eq!(kept.before(1100, 100, None), Some(Offset(105)));
+        assert_eq!(kept.before(1100, 100, None, 0), Some(Offset(105)));
     }
 
     #[test]
     fn a_quiet_partition_goes_when_the_others_of_its_group_have_written_enough() {
         let mut kept = Kept::new(Offset(0), Offset(0), 0);
-        assert_eq!(kept.before(5000, 100, None), None, "there is nothing of it");
+        assert_eq!(kept.before(5000, 100, None, 0), None, "there is nothing of it");
         kept.appended(Offset(3), 30, 100);
-        assert_eq!(kept.before(129, 100, None), Some(Offset(0)));
-        assert_eq!(kept.before(130, 100, None), Some(Offset(3)), "100 bytes of others lie behind its last");
+        assert_eq!(kept.before(129, 100, None, 0), Some(Offset(0)));
+        assert_eq!(kept.before(130, 100, None, 0), Some(Offset(3)), "100 bytes of others lie behind its last");
     }
 }

@@ -220,7 +220,7 @@ impl<E: LogEngine> Core<E> {
         match self.index(frame.partition) {
             Some(partition) => {
                 self.partitions[partition].wait(taken, Outcome::Refused);
-                self.settle(partition);
+                self.settle(&self.partitions[partition]);
             }
             None => self.acknowledge(frame.partition, taken, Outcome::Refused, super::now_ns()),
         }
@@ -253,13 +253,13 @@ impl<E: LogEngine> Core<E> {
             Err(AppendError::Poisoned) => {
                 partition.wait(taken, Outcome::Poisoned);
                 self.append_poisoned(run.partition);
-                self.settle(run.partition);
+                self.settle(&self.partitions[run.partition]);
             }
             Err(AppendError::TooLarge { .. } | AppendError::NotOpen(_)) => {
                 let refused = &self.counts.refused_batches;
                 refused.set(refused.get() + u64::from(taken.batches));
                 partition.wait(taken, Outcome::Refused);
-                self.settle(run.partition);
+                self.settle(&self.partitions[run.partition]);
             }
         }
         run.clear();

@@ -1,9 +1,10 @@
 //! Partitions that share a log, through the node: each keeps its own offsets and consumers, one flush serves all, and a quiet one does not keep
 //! what the others wrote.
 
-use crate::support::{batch, fill, numbers, publish, receive, subscribe};
+use crate::support::{batch, fill, numbers, publish, read, receive, subscribe};
 use broker::{EngineKind, Layout, Node, NodeConfig, Producer, Stop, consumer::Request};
 use log_api::{Availability, Offset, ReadKind};
+use log_format::{CHECKPOINT, FRAME_BYTES, peek_frame};
 use std::{
     io::Write,
     net::TcpStream,
@@ -76,6 +77,72 @@ fn partitions_of_a_shard_share_a_log_that_goes_from_engine_to_engine() {
     }
     let folders = std::fs::read_dir(dir.path()).unwrap().flatten().filter(|entry| entry.path().is_dir()).count();
     assert_eq!(folders, 1, "one log");
+}
+
+/// Follows all that a group shares until each partition has come to `end`: every frame where the one before ended, every batch the next of
+/// its partition.
+fn follow(stream: &mut TcpStream, from: Offset, mut next: Vec<u64>, end: u64) -> Offset {
+    let (mut bytes, mut at, mut place) = (Vec::new(), 0, from);
+    let mut buffer = vec![0; 64 << 10];
+    while next.iter().any(|next| *next < end) {
+        let more = read(stream, &mut buffer).unwrap();
+        assert!(more > 0, "the stream ended at {place}");
+        bytes.extend_from_slice(&buffer[..more]);
+        while let Some(frame) = peek_frame(&bytes[at..]).unwrap() {
+            let Some(entry) = bytes.get(at..at + frame.total_bytes() as usize) else { break };
+            assert_eq!(frame.sequence, Some(place));
+            if frame.partition != CHECKPOINT {
+                let first = &mut next[frame.partition as usize];
+                assert_eq!(
+                    numbers(&entry[FRAME_BYTES..], *first),
+                    [*first, *first + 1],
+                    "partition {}",
+                    frame.partition
+                );
+                *first += 2;
+            }
+            at += entry.len();
+            place = place.plus(entry.len() as u64);
+        }
+    }
+    assert_eq!(at, bytes.len(), "nothing after the commit point");
+    place
+}
+
+#[test]
+fn one_consumer_follows_all_that_a_group_shares() {
+    for (engine, send) in available(tempfile::tempdir().unwrap().path()).into_iter().flat_map(|engine| {
+        let paths = engine.capabilities().send_paths.iter();
+        paths.map(move |send| (engine, *send))
+    }) {
+        let dir = tempfile::tempdir().unwrap();
+        let config = NodeConfig { send: Some(send), ..config(engine, dir.path()) };
+        let mut came_to = Offset(0);
+        for round in 0..2 {
+            let mut node = Node::start(config.clone()).unwrap();
+            let handle = &mut node.shards()[0];
+            let shared = handle.shared.remove(0);
+            assert_eq!(shared.marks.end, came_to, "{engine} by {send}");
+            assert_eq!(shared.partitions, (0..PARTITIONS).collect::<Vec<_>>());
+            let connect = |from| {
+                let mut stream = TcpStream::connect(handle.address).unwrap();
+                stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+                let request = Request { partition: shared.number, kind: ReadKind::Hot, from };
+                stream.write_all(&request.encode()).unwrap();
+                stream
+            };
+            let mut tail = connect(shared.marks.end);
+            spread(handle.producer.as_mut().unwrap(), round * 40..(round + 1) * 40);
+            let seen = vec![round * 80; PARTITIONS as usize];
+            let end = follow(&mut tail, shared.marks.end, seen, (round + 1) * 80);
+            let whole = follow(&mut connect(Offset(0)), Offset(0), vec![0; PARTITIONS as usize], (round + 1) * 80);
+            assert_eq!(whole, end, "{engine} by {send}: from the beginning it is the same log");
+            drop(tail);
+            let report = node.stop(Stop::default()).unwrap().shards.remove(0);
+            assert_eq!((report.failure, report.consumers_failed), (None, 0));
+            came_to = end;
+        }
+    }
 }
 
 #[test]

@@ -6,6 +6,24 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogId(pub u32);
 
+impl LogId {
+    /// Set in the number of a [whole](Self::whole) log: partitions are numbered below it.
+    const WHOLE: u32 = 1 << 31;
+
+    /// All of the shared log of this number: the entries of every partition in it, frames included, offsets counted in bytes. An engine
+    /// whose partitions share logs reads it and tells its marks; nothing is appended to it, and it goes as its partitions are trimmed.
+    #[must_use]
+    pub fn whole(self) -> Self {
+        Self(self.0 | Self::WHOLE)
+    }
+
+    /// The number of the shared log, if this means the [whole](Self::whole) of one.
+    #[must_use]
+    pub fn of_whole(self) -> Option<Self> {
+        (self.0 & Self::WHOLE != 0).then_some(Self(self.0 & !Self::WHOLE))
+    }
+}
+
 /// The place of a record in its log, counted in records from zero. Kafka stores it as a signed 64-bit integer, so the
 /// largest offset is `i64::MAX`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

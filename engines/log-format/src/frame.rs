@@ -27,6 +27,9 @@ use log_api::{Epoch, Offset};
 /// Bytes of a frame.
 pub const FRAME_BYTES: usize = 32;
 
+/// The partition that a frame names when the batch in it is the group's own: where each of its partitions ends.
+pub const CHECKPOINT: u32 = u32::MAX;
+
 /// Bytes of a frame and of the fields of the batch that its partition assigns: what [`frame`] makes.
 pub const FRAME_HEAD_BYTES: usize = FRAME_BYTES + PLACE_END;
 

@@ -45,7 +45,7 @@ pub use entry::{
     ENTRY_HEADER_BYTES_MAX, Entry, PlacedEntry, entry_header_bytes, entry_magic, peek_entry, place_entry, verify_entry,
 };
 pub use error::FormatError;
-pub use frame::{FRAME_BYTES, FRAME_HEAD_BYTES, Frame, frame, peek_frame};
+pub use frame::{CHECKPOINT, FRAME_BYTES, FRAME_HEAD_BYTES, Frame, frame, peek_frame};
 pub use header::{Compression, HEADER_BYTES, Header, assign, peek};
 pub use iterate::{Batches, iterate};
 pub use records::{Record, RecordHeaders, Records, records};

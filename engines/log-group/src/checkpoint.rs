@@ -3,9 +3,6 @@
 
 use log_format::{BatchBuilder, records};
 
-/// The partition that a frame names when the batch in it is a checkpoint.
-pub(crate) const CHECKPOINT: u32 = u32::MAX;
-
 /// Bytes of a partition's end: its number and the offset.
 const END_BYTES: usize = 12;
 

@@ -2,7 +2,7 @@
 //! giving up segments (`trim.rs`).
 
 use crate::{
-    checkpoint::{self, CHECKPOINT},
+    checkpoint,
     index::{self, Index},
     layout::PARTITIONS_MAX,
     lowest::Lowest,
@@ -10,7 +10,7 @@ use crate::{
     recover::{Known, failed, recover},
 };
 use log_api::{AppendError, Appended, Batch, Cut, Epoch, LogEngine, LogId, Marks, Offset, OpenError, Recovery};
-use log_format::{FRAME_BYTES, FRAME_HEAD_BYTES, frame};
+use log_format::{CHECKPOINT, FRAME_BYTES, FRAME_HEAD_BYTES, frame};
 use shard_ring::{Helper, Ring, spawn_local};
 use std::{
     cell::{Cell, RefCell},

@@ -202,6 +202,9 @@ impl<E: LogEngine> LogEngine for LogGroup<E> {
     }
 
     fn marks(&self, log: LogId) -> Marks {
+        if let Some(shared) = log.of_whole() {
+            return self.inner.marks(shared);
+        }
         let shared = self.grouping.log_of(log);
         match self.groups.borrow().get(&shared) {
             Some(Opened::Open(group)) => group.marks(log, self.inner.marks(shared)),
@@ -210,6 +213,9 @@ impl<E: LogEngine> LogEngine for LogGroup<E> {
     }
 
     async fn read(&self, log: LogId, read: Read) -> Result<Chunk<Self::Pin>, ReadError> {
+        if let Some(shared) = log.of_whole() {
+            return Ok(pin::whole(self.inner.read(shared, read).await?));
+        }
         let group = self.of(log).ok_or(ReadError::NotOpen(log))?;
         let chunk = group.read(&self.off, &self.inner, log, read).await;
         self.count_rebuilt(&group);

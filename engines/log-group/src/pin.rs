@@ -1,7 +1,7 @@
 //! What a read of a partition gives: pieces of what the shared log gave, with the frames and other partitions' batches left out.
 
 use crate::part::Placed;
-use log_api::{FileRange, Piece};
+use log_api::{Chunk, FileRange, Piece};
 use log_format::FRAME_BYTES;
 use std::ops::Range;
 
@@ -16,6 +16,19 @@ impl<P: AsRef<[u8]>> AsRef<[u8]> for Pin<P> {
     fn as_ref(&self) -> &[u8] {
         &self.held.as_ref()[self.range.clone()]
     }
+}
+
+/// What the shared log gave, as it is.
+pub(crate) fn whole<P: AsRef<[u8]>>(chunk: Chunk<P>) -> Chunk<Pin<P>> {
+    let Chunk { base, next, bytes, pieces } = chunk;
+    let pieces = pieces.into_iter().map(|piece| match piece {
+        Piece::Pin(held) => {
+            let range = 0..held.as_ref().len();
+            Piece::Pin(Pin { held, range })
+        }
+        Piece::File(file) => Piece::File(file),
+    });
+    Chunk { base, next, bytes, pieces: pieces.collect() }
 }
 
 fn piece_bytes<P: AsRef<[u8]>>(piece: &Piece<P>) -> u64 {

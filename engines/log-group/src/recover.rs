@@ -2,13 +2,13 @@
 //! disagrees with the log, by the frames in the segment. Blocks: runs on the helper.
 
 use crate::{
-    checkpoint::{self, CHECKPOINT},
+    checkpoint,
     index::{self, Index, entries_path},
     layout::PARTITIONS_MAX,
     part::{Part, Placed},
 };
 use log_api::{Damage, Offset, OpenError};
-use log_format::{FRAME_BYTES, Frame, entry_header_bytes, peek_frame};
+use log_format::{CHECKPOINT, FRAME_BYTES, Frame, entry_header_bytes, peek_frame};
 use log_segment::{DeviceReader, segment_path};
 use std::{
     collections::HashMap,

@@ -86,7 +86,7 @@ impl Finished<'_> {
                 objectives: measure::objectives(&wanted, &played.recorder, &series, interval_s),
                 throughput: measure::throughput(resolved, &phases, &series),
                 generator,
-                costs: costs::costs(engine, send, loaded.tails, report, spent),
+                costs: costs::costs(engine, send, resolved.consumers.tail, report, spent),
                 plateau_use: loaded.plateau_use,
                 ceilings: Vec::new(),
                 attestation: costs::attestation(engine, send, loaded.tails, resolved.layout, report),

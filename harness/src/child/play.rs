@@ -17,11 +17,12 @@ use crate::load::{
     generator::{Generator, Limits, Played, Tick},
     stream::Findings,
 };
-use crate::profile::{Profile, Resolved, Settings, SizeLaw};
+use crate::profile::{Follow, Profile, Resolved, Settings, SizeLaw};
 use crate::schedule::{Schedule, Split};
 use crate::summary::PlateauUse;
 use anyhow::{Context, bail};
-use broker::{EngineKind, Node, Producer, ShardState, StatsHandle, Stop};
+use broker::{EngineKind, Node, Producer, ShardState, StatsHandle, Stop, shard::SharedLog};
+use log_format::FRAME_BYTES;
 use std::{
     net::SocketAddr,
     num::NonZeroU64,
@@ -43,6 +44,8 @@ const SETTLE: Duration = Duration::from_secs(30);
 const TICKS_A_LINE: u32 = 2;
 /// Rate of a probe's schedule, messages a second: only its order, sizes and partitions are used.
 const FLOOD_PER_S: f64 = 5e7;
+/// Bytes that a group's own batch has for each partition.
+const CHECKPOINT_END_BYTES: usize = 12;
 /// Arrivals that the mean size of a batch is taken from.
 const MEAN_OF: usize = 1_000;
 
@@ -52,6 +55,8 @@ struct Shard {
     address: SocketAddr,
     /// Start and end of each of its partitions when the node opened them.
     partitions: Vec<(u32, u64, u64)>,
+    /// The logs that they share.
+    shared: Vec<SharedLog>,
 }
 
 /// What the generator's thread gives back.
@@ -91,6 +96,7 @@ pub fn run(job: &Job, stop: &AtomicBool) -> anyhow::Result<()> {
             .iter()
             .map(|(partition, recovery)| (*partition, recovery.marks.start.0, recovery.marks.end.0))
             .collect(),
+        shared: std::mem::take(&mut handle.shared),
     });
     let shards = shards.collect();
     let load = Load {
@@ -175,6 +181,14 @@ impl Load {
                 shard.partitions.iter().map(|(partition, start, end)| (shard.address, *partition, *start, *end))
             })
             .collect();
+        let shared: Vec<(SocketAddr, SharedLog)> = shards
+            .iter()
+            .flat_map(|shard| shard.shared.iter().map(|log| (shard.address, log.clone())))
+            .filter(|_| self.resolved.consumers.follow == Follow::Log)
+            .collect();
+        // The largest that consumers get: a group's own batch has an entry for each partition.
+        let members_max = shared.iter().map(|(_, log)| log.partitions.len()).max().unwrap_or(0);
+        let entry_bytes_max = FRAME_BYTES + batch_bytes_max.max(batch_bytes(1, CHECKPOINT_END_BYTES * members_max));
         let consumers = self.resolved.consumers;
         let expected = consumers.tail as usize * logs.len() + consumers.catch_up.map_or(0, |c| c.readers as usize);
         let count = shards.len() as u32;
@@ -188,12 +202,12 @@ impl Load {
                     Feed::new(own.producer, schedule, pace, shard as u32, count, self.resolved.partitions)
                 })
                 .collect(),
-            consumers: Consumers::new(run, batch_bytes_max, expected)?,
+            consumers: Consumers::new(run, entry_bytes_max, expected)?,
             encoder,
             history_messages: 0,
         };
         let cold = self.write_history(&mut generator, stop)?;
-        self.subscribe(&mut generator, &logs)?;
+        self.subscribe(&mut generator, &logs, &shared)?;
         let start_ns = now_ns() + LEAD_NS;
         let mut progress = ProgressLines::new(&self.resolved, generator.tally().acknowledged);
         let mut plateau = PlateauWatch::new(&self.resolved, self.stats.clone());
@@ -272,16 +286,29 @@ impl Load {
     }
 
     /// Connects the tail consumers and names the catch-up consumers, spread over the partitions.
-    fn subscribe(&self, generator: &mut Generator, logs: &[(SocketAddr, u32, u64, u64)]) -> anyhow::Result<()> {
+    fn subscribe(
+        &self,
+        generator: &mut Generator,
+        logs: &[(SocketAddr, u32, u64, u64)],
+        shared: &[(SocketAddr, SharedLog)],
+    ) -> anyhow::Result<()> {
+        let tails = self.resolved.consumers.tail;
+        for (address, log) in shared {
+            let end = |partition: &u32| logs.iter().find(|own| own.1 == *partition).map(|own| (*partition, own.3));
+            let partitions: Vec<(u32, u64)> = log.partitions.iter().filter_map(end).collect();
+            for _ in 0..tails {
+                generator.consumers.add_whole((*address, log.number), log.marks.end.0, &partitions)?;
+            }
+        }
         let shards = generator.feeds.len();
         let written = |partition: u32| generator.feeds[partition as usize % shards].sent_to(partition);
         let mut wanted = Vec::new();
-        for (address, partition, _, end) in logs {
+        for (address, partition, _, end) in logs.iter().filter(|_| shared.is_empty()) {
             let (address, partition, sent) = (*address, *partition, written(*partition));
             let from = end + sent;
             let tail =
                 Subscription { address, partition, kind: Kind::Tail, from, sequence: Some(sent), until: u64::MAX };
-            wanted.extend((0..self.resolved.consumers.tail).map(|_| tail));
+            wanted.extend((0..tails).map(|_| tail));
         }
         let readers = self.resolved.consumers.catch_up.map_or(0, |catch_up| catch_up.readers as usize);
         for (address, partition, start, end) in logs.iter().cycle().take(readers) {

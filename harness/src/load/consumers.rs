@@ -3,7 +3,8 @@
 use super::{
     recorder::Recorder,
     ring::{Completed, Sockets},
-    stream::{Findings, Stream},
+    stream::{Findings, Received, Stream, Unreadable},
+    whole::Whole,
 };
 use std::{
     collections::VecDeque,
@@ -50,7 +51,7 @@ impl Kind {
 pub struct Subscription {
     /// Where its shard's consumers connect.
     pub address: SocketAddr,
-    /// The partition.
+    /// The partition, or the number under which all is followed that several share.
     pub partition: u32,
     /// See [`Kind`].
     pub kind: Kind,
@@ -62,9 +63,40 @@ pub struct Subscription {
     pub until: u64,
 }
 
+/// What a consumer receives.
+enum Log {
+    /// A partition's batches.
+    Partition(Stream),
+    /// All that partitions share.
+    Whole(Whole),
+}
+
+impl Log {
+    fn take(&mut self, bytes: &[u8], each: impl FnMut(Received)) -> Result<usize, Unreadable> {
+        match self {
+            Self::Partition(stream) => stream.take(bytes, each),
+            Self::Whole(whole) => whole.take(bytes, each),
+        }
+    }
+
+    fn next_offset(&self) -> u64 {
+        match self {
+            Self::Partition(stream) => stream.next_offset(),
+            Self::Whole(whole) => whole.next(),
+        }
+    }
+
+    fn findings(&self) -> Findings {
+        match self {
+            Self::Partition(stream) => *stream.findings(),
+            Self::Whole(whole) => whole.findings(),
+        }
+    }
+}
+
 struct Reader {
     subscription: Subscription,
-    stream: Stream,
+    log: Log,
     socket: usize,
     /// A receive is in flight, or its connection waits for a turn to start one.
     live: bool,
@@ -155,14 +187,34 @@ impl Consumers {
     /// # Errors
     /// The connection is refused.
     pub fn add(&mut self, subscription: Subscription) -> Result<(), ConsumerError> {
-        let stream = Stream::new(self.run, subscription.from, subscription.sequence);
+        let log = Log::Partition(Stream::new(self.run, subscription.from, subscription.sequence));
+        self.add_reader(subscription, log)
+    }
+
+    /// Adds a tail consumer of all of a log that partitions share, from byte `from` on: `number` is what the shard knows it by, and each of the
+    /// partitions comes with the offset at which it is met. Connects at once.
+    ///
+    /// # Errors
+    /// The connection is refused.
+    pub fn add_whole(
+        &mut self,
+        (address, number): (SocketAddr, u32),
+        from: u64,
+        partitions: &[(u32, u64)],
+    ) -> Result<(), ConsumerError> {
+        let kind = Kind::Tail;
+        let subscription = Subscription { address, partition: number, kind, from, sequence: None, until: u64::MAX };
+        self.add_reader(subscription, Log::Whole(Whole::new(self.run, from, partitions)))
+    }
+
+    fn add_reader(&mut self, subscription: Subscription, log: Log) -> Result<(), ConsumerError> {
         let number = self.readers.len();
         let (socket, live) = match subscription.kind {
             Kind::Tail => (self.sockets.add(connect(&subscription)?, self.buffer_bytes), true),
             Kind::CatchUp => (usize::MAX, false),
         };
         let earlier = Findings::default();
-        self.readers.push(Reader { subscription, stream, socket, live, earlier, ended: None, passes: 0 });
+        self.readers.push(Reader { subscription, log, socket, live, earlier, ended: None, passes: 0 });
         if live {
             self.owner.push(number);
             self.to_arm.push_back((number, 0));
@@ -189,8 +241,8 @@ impl Consumers {
     fn begin(&mut self, number: usize) -> Result<(), ConsumerError> {
         let reader = &mut self.readers[number];
         let stream = connect(&reader.subscription)?;
-        reader.earlier.add(reader.stream.findings());
-        reader.stream = Stream::new(self.run, reader.subscription.from, None);
+        reader.earlier.add(&reader.log.findings());
+        reader.log = Log::Partition(Stream::new(self.run, reader.subscription.from, None));
         reader.live = true;
         if reader.socket == usize::MAX {
             reader.socket = self.sockets.add(stream, self.buffer_bytes);
@@ -248,7 +300,7 @@ impl Consumers {
         let tail_received = &mut self.tail_received;
         let bytes = self.sockets.bytes(completed.socket);
         let before = bytes.len();
-        let taken = reader.stream.take(bytes, |received| {
+        let taken = reader.log.take(bytes, |received| {
             if tail {
                 *tail_received += u64::from(received.messages);
                 recorder.received(received.stamp.intended_ns, completed.at_ns, received.messages);
@@ -259,12 +311,12 @@ impl Consumers {
         if before - taken >= self.buffer_bytes {
             return self.end(number, "a batch is larger than any that was sent");
         }
-        if !tail && (!self.catching_up || reader.stream.next_offset() >= reader.subscription.until) {
+        if !tail && (!self.catching_up || reader.log.next_offset() >= reader.subscription.until) {
             reader.passes += 1;
             reader.live = false;
             // What retention took from the history will not come back: the next pass begins after it, or is none.
             let subscription = &mut reader.subscription;
-            subscription.from += reader.stream.findings().skipped;
+            subscription.from += reader.log.findings().skipped;
             let left = subscription.from < subscription.until;
             return if self.catching_up && left { self.begin(number) } else { Ok(()) };
         }
@@ -277,9 +329,13 @@ impl Consumers {
         let reader = &mut self.readers[number];
         reader.live = false;
         if reader.ended.is_none() {
-            let at = reader.stream.next_offset();
-            let partition = reader.subscription.partition;
-            reader.ended = Some(format!("consumer of partition {partition} ended at offset {at}: {why}"));
+            let at = reader.log.next_offset();
+            reader.ended = Some(match &reader.log {
+                Log::Partition(_) => {
+                    format!("consumer of partition {} ended at offset {at}: {why}", reader.subscription.partition)
+                }
+                Log::Whole(_) => format!("consumer of a shared log ended at byte {at}: {why}"),
+            });
         }
         Ok(())
     }
@@ -299,11 +355,12 @@ impl Consumers {
     /// them has ended.
     #[must_use]
     pub fn passed(&self, partition: u32) -> Option<u64> {
-        let tails = self
-            .readers
-            .iter()
-            .filter(|reader| reader.subscription.kind == Kind::Tail && reader.subscription.partition == partition);
-        tails.map(|reader| if reader.live { Some(reader.stream.passed()) } else { None }).min().flatten()
+        let passed = |reader: &Reader| match &reader.log {
+            Log::Partition(stream) => (reader.subscription.partition == partition).then(|| stream.passed()),
+            Log::Whole(whole) => whole.passed(partition),
+        };
+        let tails = self.readers.iter().filter(|reader| reader.subscription.kind == Kind::Tail);
+        tails.filter_map(|reader| Some(reader.live.then_some(passed(reader)?))).min().flatten()
     }
 
     /// Messages received by all tail consumers together, of this run.
@@ -325,12 +382,14 @@ impl Consumers {
         let mut problems = Vec::new();
         for reader in &self.readers {
             all.add(&reader.earlier);
-            all.add(reader.stream.findings());
-            let problem = reader
-                .stream
-                .first_problem()
-                .map(|problem| format!("partition {}: {problem}", reader.subscription.partition));
-            problems.extend(problem);
+            all.add(&reader.log.findings());
+            problems.extend(match &reader.log {
+                Log::Partition(stream) => {
+                    let partition = reader.subscription.partition;
+                    stream.first_problem().map(|problem| format!("partition {partition}: {problem}"))
+                }
+                Log::Whole(whole) => whole.first_problem(),
+            });
             problems.extend(reader.ended.clone());
         }
         (all, problems)

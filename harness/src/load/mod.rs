@@ -1,7 +1,7 @@
 //! The generator: producers, consumers and recorders in one loop on one core.
 //!
 //! What lives here: encoding and sending what the schedule has due ([`encode`]), receiving and checking what consumers get
-//! ([`stream`], [`ring`]), writing down when ([`recorder`], [`axis`], [`clock`]), and what the
+//! ([`stream`], [`whole`], [`ring`]), writing down when ([`recorder`], [`axis`], [`clock`]), and what the
 //! machine kept the core from all that ([`taken`]). What never does: a thread, a lock, a wait that is
 //! not bounded by the next arrival.
 
@@ -16,3 +16,4 @@ pub mod ring;
 pub mod stamp;
 pub mod stream;
 pub mod taken;
+pub mod whole;

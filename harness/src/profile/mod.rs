@@ -24,8 +24,8 @@ pub use error::{ProfileError, did_you_mean, from_toml};
 pub use explain::explain;
 pub use figure::Figure;
 pub use model::{
-    ArrivalLaw, CatchUp, Consumers, DurabilityClass, Mark, Messages, Objective, PartitionCount, Partitions, Phase,
-    Profile, Published, Role, Scale, SizeLaw, Skew, Storage,
+    ArrivalLaw, CatchUp, Consumers, DurabilityClass, Follow, Mark, Messages, Objective, PartitionCount, Partitions,
+    Phase, Profile, Published, Role, Scale, SizeLaw, Skew, Storage,
 };
 pub use parse::{BATCH_BYTES_MAX, PARTITIONS_MAX, PHASES_MAX, VALUE_BYTES_MIN};
 pub use plan::{DoesNotFit, PhasePlan, Plan};

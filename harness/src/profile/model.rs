@@ -203,10 +203,22 @@ pub enum Skew {
 /// Who reads.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Consumers {
-    /// Tail consumers of each partition.
+    /// Tail consumers of each partition or log.
     pub tail: u32,
+    /// What each of them follows.
+    pub follow: Follow,
     /// Readers of old data, if any.
     pub catch_up: Option<CatchUp>,
+}
+
+/// What a tail consumer follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Follow {
+    /// One partition.
+    Partition,
+    /// One log: where partitions share logs, all that are in it.
+    Log,
 }
 
 /// Readers that start at the log's beginning and read as fast as they are served (closed loop).

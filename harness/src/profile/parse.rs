@@ -3,8 +3,8 @@
 use super::document::{Document, Kind, Table};
 use super::error::{ProfileError, one_of};
 use super::model::{
-    ArrivalLaw, CatchUp, Consumers, DurabilityClass, Mark, Messages, Objective, PartitionCount, Partitions, Phase,
-    Profile, Published, Role, Scale, SizeLaw, Skew, Storage,
+    ArrivalLaw, CatchUp, Consumers, DurabilityClass, Follow, Mark, Messages, Objective, PartitionCount, Partitions,
+    Phase, Profile, Published, Role, Scale, SizeLaw, Skew, Storage,
 };
 use super::parse_curve::{self, TIME};
 use super::shipped::{shipped, shipped_trace};
@@ -325,7 +325,7 @@ fn partitions(root: &Table<'_, '_>) -> Result<Partitions, ProfileError> {
 
 fn consumers(root: &Table<'_, '_>, phases: &[Phase]) -> Result<Consumers, ProfileError> {
     const TAIL: Kind = Kind {
-        units: &[("per partition", 1.0)],
+        units: &[("per partition", 1.0), ("per log", 1.0)],
         holds: |v| is_whole(v, 0.0, 64.0),
         expected: "a whole number of consumers from 0 to 64",
     };
@@ -337,7 +337,8 @@ fn consumers(root: &Table<'_, '_>, phases: &[Phase]) -> Result<Consumers, Profil
     const HISTORY: Kind =
         Kind { units: BYTES, holds: |v| is_whole(v, 1_048_576.0, 1e15), expected: "whole bytes of 1 MiB or more" };
     let table = root.table("consumers", "a table with tail (one per partition is usual)")?;
-    let tail = table.number("tail", &TAIL)?.value as u32;
+    let tail = table.number("tail", &TAIL)?;
+    let follow = if tail.unit == "per log" { Follow::Log } else { Follow::Partition };
     let catch_up = match table.table_or_none("catch_up")? {
         None => None,
         Some(reading) => {
@@ -348,8 +349,12 @@ fn consumers(root: &Table<'_, '_>, phases: &[Phase]) -> Result<Consumers, Profil
             Some(CatchUp { readers, history_bytes, phase })
         }
     };
+    if follow == Follow::Log && catch_up.is_some() {
+        // How long a history is in a shared log, frames included, is known to nobody beforehand.
+        return Err(table.error("tail", "is per log beside catch_up".to_owned(), "per partition".to_owned()));
+    }
     table.finish()?;
-    Ok(Consumers { tail, catch_up })
+    Ok(Consumers { tail: tail.value as u32, follow, catch_up })
 }
 
 fn objectives(root: &Table<'_, '_>) -> Result<Vec<Objective>, ProfileError> {
