@@ -122,6 +122,14 @@ fn an_unknown_layout_says_which_there_are() {
 }
 
 #[test]
+fn catch_up_beside_consumers_of_whole_logs_is_refused() {
+    let tail = r#"tail = { value = 1, unit = "per partition", source = "assumed" }"#;
+    let reading = r#"catch_up = { readers = { value = 1, unit = "in all", source = "assumed" }, history = { value = 1, unit = "GiB", source = "assumed" }, during = "quiet" }"#;
+    let by_log = format!("{}\n{reading}", tail.replace("per partition", "per log"));
+    assert_eq!(said(tail, &by_log), "mine.toml:33: consumers.tail is per log beside catch_up; expected per partition");
+}
+
+#[test]
 fn an_unknown_key_is_refused_and_the_near_one_offered() {
     assert_eq!(
         said("role = \"calm\"", "role = \"calm\"\ndurration = 5"),

@@ -18,8 +18,8 @@ pub struct Choices {
     pub durability: Durability,
     /// How it gathered.
     pub commit: CommitPolicy,
-    /// Partitions of a shard, each with flushes of its own.
-    pub partitions_a_shard: u32,
+    /// Logs of a shard, each with flushes of its own.
+    pub logs_a_shard: u32,
     /// Shards.
     pub shards: u32,
 }
@@ -77,7 +77,7 @@ fn mechanism(kind: EngineKind, choices: &Choices, used: &PlateauUse, costs: &Cos
     let commit_bytes = (mean(used.commits) * amplification(costs)).round() as u64;
     let batch_bytes = mean(used.acknowledged_batches) as u64;
     let durable = choices.durability == Durability::Durable;
-    let depth = measured_depth(inflight(choices.commit).saturating_mul(choices.partitions_a_shard));
+    let depth = measured_depth(inflight(choices.commit).saturating_mul(choices.logs_a_shard));
     match kind {
         EngineKind::Direct if durable => {
             Some(Case::DirectWrite { block_bytes: commit_bytes, depth, sync: Sync::Dsync })
@@ -179,8 +179,8 @@ mod tests {
         }
     }
 
-    fn choices(durability: Durability, commit: CommitPolicy, partitions_a_shard: u32) -> Choices {
-        Choices { durability, commit, partitions_a_shard, shards: 1 }
+    fn choices(durability: Durability, commit: CommitPolicy, logs_a_shard: u32) -> Choices {
+        Choices { durability, commit, logs_a_shard, shards: 1 }
     }
 
     /// Each write takes 100 us and 1 ns a byte, whatever writes.

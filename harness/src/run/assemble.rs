@@ -123,7 +123,7 @@ fn share_ceilings(ceilings: &Ceilings, config: &RunConfig, resolved: &Resolved, 
     let choices = Choices {
         durability: config.durability,
         commit: config.commit,
-        partitions_a_shard: resolved.partitions.div_ceil(config.shards),
+        logs_a_shard: resolved.logs().div_ceil(config.shards),
         shards: config.shards,
     };
     for engine in engines {

@@ -73,14 +73,19 @@ fn a_data_directory_is_kept_and_continued_by_another_engine() {
 #[test]
 fn partitions_that_share_a_log_are_continued_by_another_engine_and_by_no_other_layout() {
     let place = Place::new(0.5);
+    let by_log = fs::read_to_string(place.path().join("short.toml")).unwrap().replace("per partition", "per log");
+    fs::write(place.path().join("by-log.toml"), by_log).unwrap();
     let mut messages = 0;
-    for engine in ["direct", "pagecache", "mmap"] {
-        let output = place.run(&["run", "short.toml", "--engine", engine, "--dir", "data", "--layout", "group"]);
+    for (engine, profile, consumers) in
+        [("direct", "short.toml", 2), ("pagecache", "by-log.toml", 1), ("mmap", "by-log.toml", 1)]
+    {
+        let output = place.run(&["run", profile, "--engine", engine, "--dir", "data", "--layout", "group"]);
         assert_eq!(output.status.code(), Some(0), "{engine}: {}\n{}", out(&output), err(&output));
         let summary = place.summary();
         assert_eq!(summary.run.layout, "group");
         let measured = summary.engines[0].measurement.clone().unwrap();
         assert_eq!(measured.content.verified_messages, measured.total.offered_messages, "{engine}");
+        assert_eq!(measured.content.tail_consumers, consumers, "{engine}");
         let proof = measured.attestation.iter().find(|proof| proof.claim == "partitions share logs").unwrap();
         assert!(proof.holds && proof.evidence == "2 partitions in 1 shared logs", "{proof:?}");
         messages += measured.total.acknowledged_messages;
