@@ -42,6 +42,11 @@ impl Medium for Mapped {
     }
 
     fn resume(&self, path: &Path, bytes: u64, filled: u64) -> io::Result<Self::Handle> {
+        if self.durable {
+            // Populating would read them in, in pages of up to 2 MiB, and each flush writes whole pages.
+            let file = File::options().write(true).open(path)?;
+            zeros_in_cache(&file, filled..bytes)?;
+        }
         let (file, mapping) = self.map(path, bytes, filled)?;
         mapping.populate(|_| ())?;
         Ok((file, mapping))
@@ -65,25 +70,34 @@ impl Mapped {
 /// journal. Before the file is mapped: what a flush does to a mapped page interrupts every core that runs the process.
 fn write_zeros(path: &Path, bytes: u64, haste: &Haste) -> io::Result<()> {
     let file = File::options().write(true).open(path)?;
-    let zeros = [0; FLUSHED_PAGE_BYTES];
     let mut at = 0;
     while at < bytes {
         let begun = Instant::now();
         let slice = at..bytes.min(at + ZERO_SLICE_BYTES);
-        while at < slice.end {
-            // The kernel keeps what one call writes in one page, and a flush writes whole pages.
-            let piece = zeros.len().min(usize::try_from(slice.end - at).unwrap_or(zeros.len()));
-            file.write_all_at(&zeros[..piece], at)?;
-            at += piece as u64;
-        }
+        zeros_in_cache(&file, slice.clone())?;
+        at = slice.end;
         write_and_wait(&file, slice)?;
         haste.rest(begun);
     }
     file.sync_all()
 }
 
+/// Zeros through the page cache, in pages of the size that a log that flushes is kept in: the kernel keeps what one call writes in one page,
+/// and a flush writes whole pages.
+fn zeros_in_cache(file: &File, range: Range<u64>) -> io::Result<()> {
+    let zeros = [0; FLUSHED_PAGE_BYTES as usize];
+    let mut at = range.start;
+    while at < range.end {
+        let end = range.end.min(at - at % FLUSHED_PAGE_BYTES + FLUSHED_PAGE_BYTES);
+        let piece = usize::try_from(end - at).expect("at most a page");
+        file.write_all_at(&zeros[..piece], at)?;
+        at = end;
+    }
+    Ok(())
+}
+
 /// Bytes of the pages that a log that flushes is kept in.
-const FLUSHED_PAGE_BYTES: usize = 16 << 10;
+const FLUSHED_PAGE_BYTES: u64 = 16 << 10;
 
 /// Bytes of zeros on the device at once.
 const ZERO_SLICE_BYTES: u64 = 1 << 20;
@@ -143,5 +157,37 @@ impl Live {
             // Only a hint: a page that stays does no harm.
             let _ = file.map(|file| rustix::fs::fadvise(&file, 0, None, Advice::DontNeed));
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes that this thread had read from a device.
+    fn read_bytes() -> u64 {
+        let counts = std::fs::read_to_string("/proc/thread-self/io").expect("a kernel with task I/O accounting");
+        let line = counts.lines().find_map(|line| line.strip_prefix("read_bytes: "));
+        line.expect("a count of bytes read").parse().expect("a number")
+    }
+
+    #[test]
+    fn the_pages_behind_the_end_of_a_durable_log_are_made_and_not_read_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("segment");
+        let (bytes, filled) = (4 << 20, 5_000);
+        std::fs::write(&path, vec![7; filled].into_iter().chain(vec![0; bytes - filled]).collect::<Vec<u8>>()).unwrap();
+        let file = File::open(&path).unwrap();
+        file.sync_all().unwrap();
+        rustix::fs::fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+        let before = read_bytes();
+        let (_, mapping) = Mapped { durable: true }.resume(&path, bytes as u64, filled as u64).unwrap();
+        let read = read_bytes() - before;
+        assert!(read <= 128 << 10, "{read} bytes were read");
+        assert_eq!(mapping.bytes(0..filled), vec![7; filled]);
+        assert!(mapping.resident(0..1 << 20));
+        drop(mapping);
+        let whole = std::fs::read(&path).unwrap();
+        assert!(whole.len() == bytes && whole[filled..].iter().all(|&byte| byte == 0));
     }
 }
