@@ -441,6 +441,7 @@ impl<H: Hold> DiskLog<H> {
         let flushed = self.host.ring.fsync_range(&file, 0..bytes, true).await;
         let sealed = match flushed {
             Ok(()) => {
+                self.host.pace.flushed(self.id, job.base);
                 self.keeper.seal(job, self.durable.get()).await.map_err(|error| format!("sealing a segment: {error}"))
             }
             // Not sealed: recovery takes a sealed segment for durable.

@@ -148,6 +148,22 @@ impl Pace {
         self.write_back(ring, full, failed);
     }
 
+    /// A segment was flushed as a whole: nothing of it is dirty, and nothing is left of it to be written back.
+    pub fn flushed(&self, log: LogId, segment: Offset) {
+        let mut clean = 0;
+        let mut stays = |entry: &Pending| {
+            let stays = entry.log != log || entry.segment != segment;
+            clean += if stays { 0 } else { entry.dirty };
+            stays
+        };
+        self.due.borrow_mut().retain(|(entry, _)| stays(entry));
+        self.pending.borrow_mut().retain(stays);
+        if clean > 0 {
+            self.dirty.set(self.dirty.get() - clean);
+            self.cleaned.notify_all();
+        }
+    }
+
     /// Notified when write-back has to start: what waits to be flushed may as well be.
     #[must_use]
     pub fn pressed(&self) -> &Event {
@@ -196,4 +212,35 @@ fn kernel_throttle_bytes() -> Option<u64> {
     let hard = limit("dirty_bytes", "dirty_ratio")?;
     let background = limit("dirty_background_bytes", "dirty_background_ratio")?;
     Some((hard + background.min(hard)) / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn what_was_flushed_is_neither_dirty_nor_left_to_be_written_back() {
+        shard_ring::block_on(shard_ring::ExecutorConfig::default(), |ring| async move {
+            let file = ring.adopt(tempfile::tempfile().unwrap());
+            let pace = Pace::for_this_machine();
+            let note = |segment, range| pace.note(&ring, LogId(0), Offset(segment), &file, range, |_| ());
+            note(0, 0..20 * MIB);
+            note(0, 20 * MIB..31 * MIB);
+            note(9, 0..5 * MIB);
+            assert_eq!(
+                (pace.dirty.get(), pace.due.borrow().len()),
+                (36 * MIB, 2),
+                "far from the budget nothing starts"
+            );
+            pace.flushed(LogId(1), Offset(0));
+            assert_eq!(pace.dirty.get(), 36 * MIB, "another log");
+            pace.flushed(LogId(0), Offset(0));
+            assert_eq!((pace.dirty.get(), pace.due.borrow().len()), (5 * MIB, 0));
+            pace.flushed(LogId(0), Offset(9));
+            assert_eq!((pace.dirty.get(), pace.pending.borrow().len()), (0, 0));
+        })
+        .unwrap();
+    }
 }
