@@ -62,7 +62,7 @@ impl Buffered {
     pub fn write(&mut self, block: usize, pages: Pages, window: Duration) -> io::Result<Sample> {
         match pages {
             Pages::Fresh => {
-                // Cutting it drops its dirty pages: nothing of the last round is ever written back.
+                // Cutting it drops its dirty pages: nothing of it is ever written back.
                 allocate(&self.plain, PLAIN_BYTES)?;
                 self.hot = false;
             }
@@ -84,7 +84,12 @@ impl Buffered {
             at += block as u64;
             written += block as u64;
         }
-        Ok(Sample { per_s: written as f64 / begun.elapsed().as_secs_f64(), p50_ns: None })
+        let per_s = written as f64 / begun.elapsed().as_secs_f64();
+        if pages == Pages::Fresh {
+            // Dirty pages of a ceiling are not for the next measurement to have written back.
+            self.plain.set_len(0)?;
+        }
+        Ok(Sample { per_s, p50_ns: None })
     }
 }
 

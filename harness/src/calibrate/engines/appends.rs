@@ -5,11 +5,12 @@ use super::{
     in_process::{self, Log, Measurement, sample, timed},
     row::Goal,
 };
-use crate::calibrate::{Case, lab::Lab};
+use crate::calibrate::{Case, lab::Lab, memory::warm};
 use broker::EngineKind;
 use log_api::{Batch, EngineConfig, Level, LogEngine};
 use log_format::Template;
-use shard_ring::{Event, spawn_local, yield_now};
+use log_segment::Pace;
+use shard_ring::{Event, sleep, spawn_local, yield_now};
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
@@ -18,6 +19,11 @@ use std::{
 
 /// Length of an engine's window.
 const WINDOW: Duration = Duration::from_millis(500);
+/// Before a burst: segments that the last one finished are sealed after a second, and the next ones prepared at leisure.
+const SETTLE: Duration = Duration::from_secs(2);
+/// A burst ends with so much of what an engine lets be dirty: it measures how bytes get into memory, and neither the wait for the device
+/// to take them nor the kernel's own brake, which comes a third above the engines' budget.
+const BURST_OF_BUDGET: f64 = 0.9;
 /// A task that computes for long lets others run after this long.
 const YIELD_AFTER: Duration = Duration::from_micros(500);
 
@@ -36,6 +42,8 @@ pub struct Appends {
     pub gather_bytes: u64,
     /// Each batch is verified before it is appended, as a shard does.
     pub verify: bool,
+    /// A window begins with nothing dirty and everything prepared, and ends before the engine's dirty budget does.
+    pub burst: bool,
 }
 
 /// An encoded batch.
@@ -98,6 +106,21 @@ impl Appends {
         Ok(bytes? as f64 / took.as_secs_f64())
     }
 
+    /// Bytes after which a window ends.
+    fn bytes_max(&self) -> u64 {
+        if self.burst { (Pace::for_this_machine().budget() as f64 * BURST_OF_BUDGET) as u64 } else { u64::MAX }
+    }
+
+    /// Nothing is dirty, nothing on its way to the device, and as much prepared as the engine keeps ready when it has the time.
+    ///
+    /// # Errors
+    /// The engine fails.
+    async fn calm<E: LogEngine>(&self, log: &Log<E>) -> anyhow::Result<()> {
+        log.commit(Level::Durable).await?;
+        sleep(SETTLE).await;
+        Ok(())
+    }
+
     async fn append<E: LogEngine>(&self, log: &Log<E>, encoded: &Rc<Encoded>) -> anyhow::Result<u64> {
         let count = self.inflight + usize::from(self.level == Level::Durable);
         let tasks = Rc::new(Tasks {
@@ -108,11 +131,11 @@ impl Appends {
             failed: RefCell::new(None),
             ended: Event::new(),
         });
-        let deadline = Instant::now() + WINDOW;
+        let end = End { at: Instant::now() + WINDOW, bytes: self.bytes_max() };
         for _ in 0..count {
             let (of, log, encoded, tasks) = (*self, log.clone(), encoded.clone(), tasks.clone());
             spawn_local(async move {
-                match of.task(&log, &encoded, &tasks, deadline).await {
+                match of.task(&log, &encoded, &tasks, end).await {
                     Ok(bytes) => tasks.bytes.set(tasks.bytes.get() + bytes),
                     Err(error) => drop(tasks.failed.replace(Some(error))),
                 }
@@ -137,7 +160,7 @@ impl Appends {
         log: &Log<E>,
         encoded: &Encoded,
         tasks: &Tasks,
-        deadline: Instant,
+        end: End,
     ) -> anyhow::Result<u64> {
         let (mut bytes, mut yielded) = (0, Instant::now());
         loop {
@@ -160,7 +183,7 @@ impl Appends {
                 yielded = Instant::now();
             }
             let now = Instant::now();
-            if now >= deadline {
+            if now >= end.at || bytes >= end.bytes {
                 return Ok(bytes);
             }
             if now - yielded >= YIELD_AFTER {
@@ -169,6 +192,13 @@ impl Appends {
             }
         }
     }
+}
+
+/// When a task ends.
+#[derive(Clone, Copy)]
+struct End {
+    at: Instant,
+    bytes: u64,
 }
 
 /// The tasks of a window.
@@ -208,10 +238,23 @@ struct Against {
 }
 
 impl Measurement for Against {
+    fn settle(&self) -> Duration {
+        if self.appends.level == Level::Durable { in_process::SETTLE_DURABLE } else { in_process::SETTLE }
+    }
+
     async fn pair<E: LogEngine>(&mut self, log: &Log<E>, lab: &mut Lab) -> anyhow::Result<Pair> {
         let encoded = Rc::new(self.appends.encoded());
+        if self.appends.burst {
+            self.appends.calm(log).await?;
+        }
         let before = sample(lab, self.ceiling)?;
+        if self.appends.burst {
+            warm(usize::try_from(self.appends.bytes_max()).unwrap_or(usize::MAX));
+        }
         let figure = self.appends.window(log, &encoded).await?;
+        if self.appends.burst {
+            self.appends.calm(log).await?;
+        }
         let after = sample(lab, self.ceiling)?;
         Ok(Pair { figure, ceiling: (before + after) / 2.0 })
     }

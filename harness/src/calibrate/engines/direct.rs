@@ -36,6 +36,7 @@ pub(super) fn cases() -> Vec<EngineCase> {
             inflight: depth as usize,
             gather_bytes: bytes,
             verify: false,
+            burst: false,
         };
         let ceiling = Case::DirectWrite { block_bytes: bytes, depth, sync: Sync::None };
         cases.push(appends::case(
@@ -73,7 +74,7 @@ pub(super) fn grouped(bytes: u64, inflight: usize) -> Appends {
     let (records, value_bytes) = (1, 1 << 10);
     // The last batch would begin below the size and end beyond it.
     let gather_bytes = bytes - Appends::batch_bytes(records, value_bytes) / 2;
-    Appends { records, value_bytes, level: Level::Durable, inflight, gather_bytes, verify: false }
+    Appends { records, value_bytes, level: Level::Durable, inflight, gather_bytes, verify: false, burst: false }
 }
 
 struct ColdRead;

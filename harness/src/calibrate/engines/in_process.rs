@@ -23,7 +23,9 @@ use std::{
 /// The log that is written and read.
 pub const LOG: LogId = LogId(0);
 /// From opening to measuring: segments are being prepared until then, and a case must not measure that.
-const SETTLE: Duration = Duration::from_millis(1_500);
+pub(super) const SETTLE: Duration = Duration::from_millis(1_500);
+/// The same for a log that flushes: the zeros of four segments are written at leisure, which takes some 4 s here.
+pub(super) const SETTLE_DURABLE: Duration = Duration::from_secs(5);
 /// Between two windows: the helper catches up with what the last one used.
 const PAUSE: Duration = Duration::from_millis(300);
 /// About what an engine on the page cache takes in a window.
@@ -37,6 +39,11 @@ const WRITTEN_WORTH_SAYING: f64 = 1.03;
 pub trait Measurement: Send + 'static {
     /// Whole segments that the log keeps behind the one being written.
     const KEPT_SEGMENTS: usize = 4;
+
+    /// How long the engine is left to settle.
+    fn settle(&self) -> Duration {
+        SETTLE
+    }
 
     /// Before the engine is left to settle: filling a log to read, say.
     fn prepare<E: LogEngine>(&mut self, _log: &Log<E>) -> impl Future<Output = anyhow::Result<()>> {
@@ -198,7 +205,7 @@ impl<M: Measurement> Session<M> {
     async fn measure<E: LogEngine>(&mut self, log: &Log<E>) -> anyhow::Result<Found> {
         log.engine.open(LOG).await.context("open a log")?;
         self.measurement.prepare(log).await?;
-        sleep(SETTLE).await;
+        sleep(self.measurement.settle()).await;
         let mut found = Found::default();
         let mut used = Used::default();
         for _ in 0..self.rounds {

@@ -19,6 +19,7 @@ const MESSAGES: Appends = Appends {
     inflight: 2,
     gather_bytes: 1_000_000,
     verify: false,
+    burst: false,
 };
 
 pub(super) fn cases() -> Vec<EngineCase> {

@@ -31,7 +31,7 @@ use row::{Goal, Row, Table};
 /// Samples of each case.
 const ROUNDS: u32 = 5;
 /// Bytes of log that a case may hold on the disk, beside the instruments.
-pub const LOG_BYTES: u64 = 2 << 30;
+pub const LOG_BYTES: u64 = 4 << 30;
 
 /// What a case is measured with.
 pub struct Bench<'a> {

@@ -37,5 +37,5 @@ pub(super) fn cases() -> Vec<EngineCase> {
 pub(super) fn hundred(verify: bool) -> Appends {
     let (records, value_bytes) = (100, 1_000);
     let gather_bytes = Appends::batch_bytes(records, value_bytes);
-    Appends { records, value_bytes, level: Level::Placed, inflight: 1, gather_bytes, verify }
+    Appends { records, value_bytes, level: Level::Placed, inflight: 1, gather_bytes, verify, burst: true }
 }

@@ -1,6 +1,6 @@
 //! A broker's shard under load from a thread on the peer's core: messages of 1 KB, each a batch, so many under way at a time.
 
-use super::{Bench, appends::Encoded};
+use super::{Bench, appends::Encoded, in_process::SETTLE_DURABLE};
 use crate::{calibrate::loopback::pin, run::results::Scratch};
 use anyhow::{Context, ensure};
 use broker::{EngineKind, Node, NodeConfig, Outcome, Producer, Stop};
@@ -9,8 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Until the first segments are prepared.
-const SETTLE: Duration = Duration::from_millis(1_500);
 /// Length of a window.
 const WINDOW: Duration = Duration::from_millis(500);
 /// How long the last acknowledgements of a window may take.
@@ -57,7 +55,7 @@ impl Loaded {
 
     /// Waits until segments are prepared.
     pub fn settle() {
-        thread::sleep(SETTLE);
+        thread::sleep(SETTLE_DURABLE);
     }
 
     /// Keeps at most so many messages under way for a window and takes in the last: how many were acknowledged a second.
