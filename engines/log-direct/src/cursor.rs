@@ -21,6 +21,10 @@ const CURSORS_MAX: usize = 16;
 /// Runs in flight for one who scans. More would gain nothing on a device that four large reads keep busy.
 pub(crate) const AHEAD_SCAN: usize = 4;
 
+/// Runs in flight for one who scans while bytes appended wait to be written, in whichever log: a commit queues behind them on the device, and
+/// behind the sends that they feed on the shard.
+pub(crate) const AHEAD_BESIDE: usize = 1;
+
 /// Runs in flight for a tail reader that has fallen out of the tail cache: it is about to catch up.
 pub(crate) const AHEAD_HOT: usize = 1;
 

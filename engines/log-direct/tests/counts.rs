@@ -146,6 +146,32 @@ fn a_scan_reads_each_byte_about_once_and_several_runs_ahead() {
 }
 
 #[test]
+fn a_scan_beside_bytes_that_wait_to_be_written_is_one_run_ahead() {
+    let dir = directory();
+    let config = EngineConfig { segment_bytes: 16 << 20, tail_cache_bytes: 0, ..config(dir.path()) };
+    in_shard(|ring| async move {
+        let (engine, mut pen) = start(&ring, config).await;
+        for _ in 0..60 {
+            pen.append(&engine, &vec![shape(1, 1000); 64]).await;
+        }
+        pen.commit(&engine, Level::Durable).await;
+        pen.try_append(&engine, &[shape(1, 1000)]).unwrap();
+        let marks = engine.marks(LOG);
+        let (mut from, mut deepest) = (marks.start, 0);
+        while from < marks.placed {
+            let read = Read { from, until: marks.placed, bytes_max: 64 << 10, kind: ReadKind::Scan };
+            let entries = ring.counters().entries.get();
+            from = engine.read(LOG, read).await.unwrap().next;
+            deepest = deepest.max(ring.counters().entries.get() - entries);
+        }
+        assert_eq!(deepest, 2, "the run that is waited for, and one ahead");
+        pen.commit(&engine, Level::Durable).await;
+        pen.check(&engine).await;
+        engine.close().await.unwrap();
+    });
+}
+
+#[test]
 fn a_reader_that_holds_everything_it_read_starves_no_append() {
     let dir = directory();
     let config = EngineConfig { segment_bytes: 4 << 20, ..config(dir.path()) };
