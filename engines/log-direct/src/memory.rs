@@ -22,7 +22,7 @@ const STAGING_BLOCKS_MIN: usize = 64;
 /// Blocks beyond what budget and tail cache hold: partly filled ones.
 const STAGING_BLOCKS_SPARE: usize = 8;
 
-/// Blocks of the read slab: four cursors with their read-ahead, and as many demand reads again.
+/// Blocks of the read slab: three cursors with their read-ahead, and a quarter for demand reads.
 pub(crate) const READING_BLOCKS: usize = 32;
 
 /// Bytes of a block of the read slab, at most.
