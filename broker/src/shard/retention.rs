@@ -181,9 +181,14 @@ impl<E: LogEngine> Core<E> {
         let whole = self.groups[partition.group].whole();
         let behind =
             whole.and_then(|whole| Some(self.engine.marks(whole.log).end.0.saturating_sub(whole.slowest()?.0)));
-        let before = self.kept[index].borrow().before(bytes, retention, slowest, behind.unwrap_or(0));
-        let Some(before) = before.map(|before| before.min(partition.commit_point())) else { return false };
+        let behind = behind.unwrap_or(0);
+        let wanted = self.kept[index].borrow().before(bytes, retention, slowest, behind);
         let was = self.engine.marks(partition.log).start;
+        // Who reads all of the group has fallen behind meanwhile: what could not be given up so far is wanted again.
+        let taken_back = (behind > retention).then_some(was);
+        let Some(before) = wanted.map(|before| before.min(partition.commit_point())).or(taken_back) else {
+            return false;
+        };
         match self.engine.trim(partition.log, before).await {
             Ok(start) if start > was => {
                 self.kept[index].borrow_mut().trimmed(start);
@@ -193,7 +198,7 @@ impl<E: LogEngine> Core<E> {
             Ok(_) => {}
             Err(error) => self.note_failure(error.to_string()),
         }
-        true
+        wanted.is_some()
     }
 }
 

@@ -22,7 +22,8 @@ const STAGING_BLOCKS_MIN: usize = 64;
 /// Blocks beyond what budget and tail cache hold: partly filled ones.
 const STAGING_BLOCKS_SPARE: usize = 8;
 
-/// Blocks of the read slab: three cursors with their read-ahead, and a quarter for demand reads.
+/// Blocks of the read slab: two who scan, with eight runs ahead, the one that they read and one that is being sent; and a quarter for demand
+/// reads. Where more scan, each has less ahead.
 pub(crate) const READING_BLOCKS: usize = 32;
 
 /// Bytes of a block of the read slab, at most.

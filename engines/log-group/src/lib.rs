@@ -164,6 +164,7 @@ impl<E: LogEngine> LogEngine for LogGroup<E> {
     const CAPABILITIES: Capabilities = E::CAPABILITIES;
 
     async fn open(&self, log: LogId) -> Result<Recovery, OpenError> {
+        assert_eq!(log.of_whole(), None, "partitions are opened, and with them what they share");
         let recovery = self.group_of_log(self.grouping.log_of(log)).await?.open_partition(log)?;
         Counters::add(&self.inner.counters().shared_log_partitions, 1);
         Ok(recovery)

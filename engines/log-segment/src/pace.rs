@@ -224,7 +224,7 @@ mod tests {
     fn what_was_flushed_is_neither_dirty_nor_left_to_be_written_back() {
         shard_ring::block_on(shard_ring::ExecutorConfig::default(), |ring| async move {
             let file = ring.adopt(tempfile::tempfile().unwrap());
-            let pace = Pace::for_this_machine();
+            let pace = Pace { budget: 1 << 30, ..Pace::for_this_machine() };
             let note = |segment, range| pace.note(&ring, LogId(0), Offset(segment), &file, range, |_| ());
             note(0, 0..20 * MIB);
             note(0, 20 * MIB..31 * MIB);

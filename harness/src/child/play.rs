@@ -21,7 +21,9 @@ use crate::profile::{Follow, Profile, Resolved, Settings, SizeLaw};
 use crate::schedule::{Schedule, Split};
 use crate::summary::PlateauUse;
 use anyhow::{Context, bail};
-use broker::{EngineKind, Node, Producer, ShardState, StatsHandle, Stop, shard::SharedLog};
+use broker::{
+    EngineKind, GROUP_PARTITIONS_MAX, Layout, Node, Producer, ShardState, StatsHandle, Stop, shard::SharedLog,
+};
 use log_format::FRAME_BYTES;
 use std::{
     net::SocketAddr,
@@ -186,11 +188,17 @@ impl Load {
             .flat_map(|shard| shard.shared.iter().map(|log| (shard.address, log.clone())))
             .filter(|_| self.resolved.consumers.follow == Follow::Log)
             .collect();
-        // The largest that consumers get: a group's own batch has an entry for each partition.
-        let members_max = shared.iter().map(|(_, log)| log.partitions.len()).max().unwrap_or(0);
-        let entry_bytes_max = FRAME_BYTES + batch_bytes_max.max(batch_bytes(1, CHECKPOINT_END_BYTES * members_max));
+        // The largest that consumers get: a group's own batch has an entry for each partition, those of earlier runs as well.
+        let own_bytes_max = match self.resolved.layout {
+            Layout::Group(members) if !shared.is_empty() => {
+                batch_bytes(1, CHECKPOINT_END_BYTES * members.unwrap_or(GROUP_PARTITIONS_MAX) as usize)
+            }
+            _ => 0,
+        };
+        let entry_bytes_max = FRAME_BYTES + batch_bytes_max.max(own_bytes_max);
         let consumers = self.resolved.consumers;
-        let expected = consumers.tail as usize * logs.len() + consumers.catch_up.map_or(0, |c| c.readers as usize);
+        let followed = if shared.is_empty() { logs.len() } else { shared.len() };
+        let expected = consumers.tail as usize * followed + consumers.catch_up.map_or(0, |c| c.readers as usize);
         let count = shards.len() as u32;
         let pace = if self.job.task == Task::Play { Pace::Open } else { Pace::Closed };
         let mut generator = Generator {
