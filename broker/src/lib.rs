@@ -33,6 +33,9 @@ pub mod shard;
 mod stages;
 
 pub use intake::{Ack, Outcome, Producer};
+/// Bytes that a batch of a group's own has for each of its partitions.
+#[cfg(not(loom))]
+pub use log_group::CHECKPOINT_END_BYTES;
 #[cfg(not(loom))]
 pub use {
     attest::Observed,

@@ -4,7 +4,7 @@
 use super::{Core, Partition, Phase};
 use crate::{CommitPolicy, Durability, ShardState, stages::timed};
 use futures_lite::future::or;
-use log_api::{CommitError, FlushGroup, Level, LogEngine, LogId, Marks, Stage};
+use log_api::{CommitError, FlushGroup, Level, LogEngine, LogId, Stage};
 use shard_ring::{Event, sleep, yield_now};
 use std::{
     cell::{Cell, RefCell},
@@ -71,10 +71,10 @@ impl Group {
         self.dirty.get_mut().reserve(self.members.len());
     }
 
-    /// The partitions of this group share a log, which ends where `marks` say.
-    pub(super) fn shares(&mut self, marks: Marks) {
+    /// The partitions of this group, the shard's `index`-th, share a log of `engine`, which is named by the group.
+    pub(super) fn shares<E: LogEngine>(&mut self, index: usize, engine: &E) {
         let whole = LogId(self.id.0).whole();
-        self.whole = Some(Partition::new(whole.0, whole, usize::MAX, marks.end));
+        self.whole = Some(Partition::new(whole.0, whole, index, engine.marks(whole).end));
     }
 
     /// The log that its partitions share.

@@ -344,8 +344,8 @@ impl<E: LogEngine> Shard<E> {
             recovered.push((number, recovery));
         }
         if config.layout != Layout::Partition && E::CAPABILITIES.readable {
-            for group in &mut groups {
-                group.shares(engine.marks(LogId(group.id.0).whole()));
+            for (index, group) in groups.iter_mut().enumerate() {
+                group.shares(index, &engine);
             }
         }
         if config.stages {

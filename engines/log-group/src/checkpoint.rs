@@ -4,7 +4,7 @@
 use log_format::{BatchBuilder, records};
 
 /// Bytes of a partition's end: its number and the offset.
-const END_BYTES: usize = 12;
+pub const END_BYTES: usize = 12;
 
 /// The batch that holds these ends.
 pub(crate) fn encode(ends: impl Iterator<Item = (u32, u64)>) -> Vec<u8> {

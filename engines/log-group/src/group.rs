@@ -228,7 +228,7 @@ impl Group {
         let state = &mut *self.state.borrow_mut();
         let slot = match state.known.slot(partition.0) {
             Some(slot) => slot,
-            None if state.partitions.len() >= PARTITIONS_MAX || partition.0 == CHECKPOINT => {
+            None if state.partitions.len() >= PARTITIONS_MAX || partition.of_whole().is_some() => {
                 let what = format!(
                     "a group holds at most {PARTITIONS_MAX} partitions: choose --layout group:<n> with fewer in each"
                 );

@@ -22,10 +22,12 @@ use crate::schedule::{Schedule, Split};
 use crate::summary::PlateauUse;
 use anyhow::{Context, bail};
 use broker::{
-    EngineKind, GROUP_PARTITIONS_MAX, Layout, Node, Producer, ShardState, StatsHandle, Stop, shard::SharedLog,
+    CHECKPOINT_END_BYTES, EngineKind, GROUP_PARTITIONS_MAX, Layout, Node, Producer, ShardState, StatsHandle, Stop,
+    shard::SharedLog,
 };
 use log_format::FRAME_BYTES;
 use std::{
+    collections::HashMap,
     net::SocketAddr,
     num::NonZeroU64,
     path::PathBuf,
@@ -46,8 +48,6 @@ const SETTLE: Duration = Duration::from_secs(30);
 const TICKS_A_LINE: u32 = 2;
 /// Rate of a probe's schedule, messages a second: only its order, sizes and partitions are used.
 const FLOOD_PER_S: f64 = 5e7;
-/// Bytes that a group's own batch has for each partition.
-const CHECKPOINT_END_BYTES: usize = 12;
 /// Arrivals that the mean size of a batch is taken from.
 const MEAN_OF: usize = 1_000;
 
@@ -301,9 +301,10 @@ impl Load {
         shared: &[(SocketAddr, SharedLog)],
     ) -> anyhow::Result<()> {
         let tails = self.resolved.consumers.tail;
+        let ends: HashMap<u32, u64> = logs.iter().map(|(_, partition, _, end)| (*partition, *end)).collect();
         for (address, log) in shared {
-            let end = |partition: &u32| logs.iter().find(|own| own.1 == *partition).map(|own| (*partition, own.3));
-            let partitions: Vec<(u32, u64)> = log.partitions.iter().filter_map(end).collect();
+            let partitions: Vec<(u32, u64)> =
+                log.partitions.iter().map(|partition| (*partition, ends[partition])).collect();
             for _ in 0..tails {
                 generator.consumers.add_whole((*address, log.number), log.marks.end.0, &partitions)?;
             }

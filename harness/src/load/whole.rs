@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn a_frame_from_elsewhere_ends_the_stream() {
         let log = three().0;
-        let second = 32 + log_format::peek_frame(&log).unwrap().unwrap().batch.total_bytes() as usize;
+        let second = peek_frame(&log).unwrap().unwrap().total_bytes() as usize;
         let mut whole = Whole::new(RUN, log.len() as u64, &[(1, 0), (4, 100)]);
         assert_eq!(whole.take(&log[second..], |_| {}), Err(Unreadable));
         assert_eq!(whole.findings().damaged, 1);
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn what_was_trimmed_is_skipped() {
         let log = three().0;
-        let second = 32 + log_format::peek_frame(&log).unwrap().unwrap().batch.total_bytes() as usize;
+        let second = peek_frame(&log).unwrap().unwrap().total_bytes() as usize;
         let mut whole = Whole::new(RUN, 0, &[(1, 0), (4, 100)]);
         whole.take(&log[second..], |_| {}).expect("frames that follow each other");
         assert_eq!((whole.findings().skipped, whole.findings().lost, whole.findings().verified), (1, 0, 2));
