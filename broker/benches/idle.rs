@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-/// Until a node has come to rest: its heartbeat slows down in steps.
+/// Until a node has come to rest.
 const SETTLE: Duration = Duration::from_secs(3);
 const CONNECTIONS: usize = 64;
 

@@ -60,8 +60,6 @@ pub struct ShardReport {
     pub unacknowledged_batches: u64,
     /// Times that retention moved the start of a log.
     pub trims: u64,
-    /// Times that the ring's heartbeat rescued a parked executor.
-    pub rescues: u64,
     /// System calls made on the shard by the ring and the engine.
     pub system_calls: u64,
     /// Nanoseconds that each stage took on the shard's thread, in the order of [`log_api::Stage::ALL`]; empty if they were not measured.

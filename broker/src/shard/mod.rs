@@ -502,7 +502,6 @@ impl<E: LogEngine> Core<E> {
             left_batches: counts.left_batches.get(),
             unacknowledged_batches: self.partitions.iter().map(Partition::unanswered).sum(),
             trims: counts.trims.get(),
-            rescues: ring.rescues.get(),
             system_calls: ring.system_calls.get() + engine.system_calls,
             stages: self.stage_costs(),
             failure: self.failure.borrow().clone(),

@@ -11,11 +11,12 @@ use crate::{
     table::{Held, Id, Kind, Released, State, Table, Target},
 };
 use io_uring::{cqueue, types::Timespec};
+use rustix::event::{EventfdFlags, eventfd};
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     io,
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd, OwnedFd},
     rc::Rc,
     sync::Arc,
     time::Instant,
@@ -23,6 +24,8 @@ use std::{
 
 /// `user_data` of a cancellation: its own completion means nothing, that of the operation cancelled does.
 const CANCELLATION: u64 = u64::MAX;
+/// `user_data` of the poll that bells end.
+const BELL: u64 = u64::MAX - 1;
 
 /// A ring's state. Fields are dropped in this order: the kernel's side before the memory that it was given.
 pub(crate) struct Core {
@@ -43,8 +46,6 @@ pub(crate) struct Core {
     pub(crate) times: RefCell<Vec<Pinned<Timespec>>>,
     /// Completions to come: operations pushed or in the kernel, cancellations included; not those in line.
     outstanding: Cell<usize>,
-    /// Those of them that wait for somebody to connect.
-    accepts: Cell<usize>,
     /// No operation is taken any more.
     closing: Cell<bool>,
     /// Notified when nothing is outstanding any more.
@@ -52,11 +53,13 @@ pub(crate) struct Core {
     /// Where helpers' results arrive.
     pub(crate) deliveries: std::cell::OnceCell<Rc<crate::helper::Deliveries>>,
     pub(crate) pump: Pump,
-    /// Rung by the kernel on completions, and by bells.
+    /// The eventfd that bells ring.
     pub(crate) signal: Arc<OwnedFd>,
+    /// A poll of `signal` that completes at each ring is with the kernel, or on its way there.
+    hears: Cell<bool>,
     /// Waits at doorbells.
-    pub(crate) listening: Cell<usize>,
-    /// Notified when the signal came, whoever rang it.
+    listening: Cell<usize>,
+    /// Notified when a bell has rung.
     pub(crate) signalled: Event,
     /// The clock is read around each enter.
     pub(crate) times_enters: Cell<bool>,
@@ -72,7 +75,7 @@ impl Core {
         // Room for a completion of each operation that takes a slot, and for as many of sockets.
         let completions = (config.slots * 2).max(config.entries * 4).next_power_of_two();
         let kernel = Kernel::new(config.entries, completions, &config.worker_cpus)?;
-        let signal = kernel.signal()?;
+        let signal = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let provided = Provided::new(&kernel, config.provided_buffers, config.provided_buffer_bytes)?;
         let places = if kernel.has_fixed_files() { FIXED_FILES_MAX } else { 0 };
         let core = Self {
@@ -87,12 +90,12 @@ impl Core {
             messages: RefCell::default(),
             times: RefCell::default(),
             outstanding: Cell::new(0),
-            accepts: Cell::new(0),
             closing: Cell::new(false),
             drained: Event::new(),
             deliveries: std::cell::OnceCell::new(),
-            pump: Pump::new(config.heartbeat),
+            pump: Pump::default(),
             signal: Arc::new(signal),
+            hears: Cell::new(false),
             listening: Cell::new(0),
             signalled: Event::new(),
             times_enters: Cell::new(false),
@@ -116,11 +119,6 @@ impl Core {
         self.outstanding.get() > 0 || self.listening.get() > 0
     }
 
-    /// Whether all that can come is a bell or a new connection: nobody is being served.
-    pub(crate) fn only_listens(&self) -> bool {
-        self.outstanding.get() <= self.accepts.get()
-    }
-
     /// Takes an operation in: it is pushed now, or waits in line for a slot.
     pub(crate) fn start<T>(self: &Rc<Self>, prepared: Prepared) -> Op<T> {
         match self.submit(prepared) {
@@ -138,9 +136,6 @@ impl Core {
             let Prepared { held, target, kind, .. } = prepared;
             self.let_go(Released { held, target, kind }, -libc::ECANCELED);
             return None;
-        }
-        if matches!(prepared.kind, Kind::Accept) {
-            self.accepts.set(self.accepts.get() + 1);
         }
         let (id, submission) = self.table.borrow_mut().insert(prepared);
         match submission {
@@ -160,8 +155,27 @@ impl Core {
         self.push(Submission::cancel_on(socket.raw(), CANCELLATION));
     }
 
+    /// Somebody waits at a doorbell from now on.
+    pub(crate) fn begin_listening(&self) {
+        self.listening.set(self.listening.get() + 1);
+        if self.hears.replace(true) {
+            self.pump.kick();
+        } else {
+            self.put(Submission::poll_all(self.signal.as_raw_fd(), BELL));
+        }
+    }
+
+    /// One of those who wait at doorbells waits no more.
+    pub(crate) fn end_listening(&self) {
+        self.listening.set(self.listening.get() - 1);
+    }
+
     fn push(&self, submission: Submission) {
         self.outstanding.set(self.outstanding.get() + 1);
+        self.put(submission);
+    }
+
+    fn put(&self, submission: Submission) {
         let mut backlog = self.backlog.borrow_mut();
         if !backlog.is_empty() || !self.kernel.borrow_mut().push(&submission) {
             self.counters.queue_waits.add(1);
@@ -170,9 +184,9 @@ impl Core {
         self.pump.kick();
     }
 
-    /// One enter: submits all that was pushed, runs what the kernel deferred, and completes. How many completions it
-    /// brought.
-    pub(crate) fn turn(&self, may_sleep_after: bool) -> usize {
+    /// One enter: submits all that was pushed, runs what the kernel deferred, and completes. `sleep`: not before
+    /// something has completed.
+    pub(crate) fn turn(&self, sleep: bool) {
         let mut completions = self.completions.take();
         {
             let mut kernel = self.kernel.borrow_mut();
@@ -183,24 +197,23 @@ impl Core {
                 }
                 backlog.pop_front();
             }
-            kernel.set_signalling(may_sleep_after);
             if kernel.overflowed() {
                 self.counters.overflows.add(1);
             }
-            self.count(&self.counters.enters);
-            let start = self.times_enters.get().then(Instant::now);
-            // What is left are errors of this code (a closed or foreign ring, a bad flag), never of the load.
-            match kernel.enter().expect("io_uring_enter on the shard's own ring") {
-                Entered::Submitted(entries) => self.counters.entries.add(entries as u64),
-                Entered::Again | Entered::Busy => self.counters.enter_retries.add(1),
-            }
-            if let Some(start) = start {
+            if self.times_enters.get() {
+                // A sleep is no work: what is timed is an enter of its own.
+                let start = Instant::now();
+                self.enter(&mut kernel, false);
                 self.counters.enter_ns.add(start.elapsed().as_nanos() as u64);
+                kernel.reap(&mut completions);
             }
-            kernel.reap(&mut completions);
+            if !self.times_enters.get() || (sleep && completions.is_empty()) {
+                self.counters.sleeps.add(u64::from(sleep));
+                self.enter(&mut kernel, sleep);
+                kernel.reap(&mut completions);
+            }
         }
-        let brought = completions.len();
-        self.counters.completions.add(brought as u64);
+        self.counters.completions.add(completions.len() as u64);
         completions.drain(..).for_each(|completion| self.complete(completion));
         self.completions.replace(completions);
         while let Some(submission) = { self.table.borrow_mut().promote() } {
@@ -209,7 +222,20 @@ impl Core {
         if self.outstanding.get() == 0 {
             self.drained.notify_all();
         }
-        brought
+    }
+
+    fn enter(&self, kernel: &mut Kernel, sleep: bool) {
+        self.count(&self.counters.enters);
+        // What is left are errors of this code (a closed or foreign ring, a bad flag), never of the load.
+        match kernel.enter(sleep).expect("io_uring_enter on the shard's own ring") {
+            Entered::Submitted(entries) => self.counters.entries.add(entries as u64),
+            Entered::Again | Entered::Busy => self.counters.enter_retries.add(1),
+        }
+    }
+
+    /// Whether an enter would bring completions.
+    pub(crate) fn has_arrivals(&self) -> bool {
+        self.kernel.borrow_mut().has_arrivals()
     }
 
     /// Whether entries wait for the next enter.
@@ -219,6 +245,15 @@ impl Core {
 
     fn complete(&self, Completion { user_data, result, flags }: Completion) {
         let more = cqueue::more(flags);
+        if user_data == BELL {
+            // The kernel ends such a poll when the completion queue is full. The new one completes at once if a bell
+            // has rung meanwhile.
+            if !more {
+                self.put(Submission::poll_all(self.signal.as_raw_fd(), BELL));
+            }
+            self.signalled.notify_all();
+            return;
+        }
         if !more {
             self.outstanding.set(self.outstanding.get() - 1);
         }
@@ -243,9 +278,6 @@ impl Core {
             return;
         }
         assert!(!more, "only a receive completes more than once");
-        if matches!(record.kind, Kind::Accept) {
-            self.accepts.set(self.accepts.get() - 1);
-        }
         let (waker, orphan) = (record.waker.take(), record.orphan);
         table.finish(id, result);
         if orphan {

@@ -26,18 +26,8 @@ counters! {
     enter_ns,
     /// Completions taken from the ring.
     completions,
-    /// Reads of the ring's eventfd.
-    eventfd_reads,
-    /// Times that the pump went to sleep on the eventfd.
+    /// Enters that were to sleep until something completes.
     sleeps,
-    /// Ticks of the heartbeat.
-    heartbeats,
-    /// Heartbeats that found the pump woken but not run: see `Ring`, "Lost wake-ups".
-    rescues,
-    /// Heartbeats that found completions, although the eventfd was silent: the kernel lost a signal. One that comes
-    /// within the fraction of a microsecond before the enter is counted too, about once in 10,000 heartbeats of a shard
-    /// with a few completions each.
-    unsignalled,
     /// Operations whose future was dropped before their completion came.
     orphans,
     /// Operations that found no free slot, and waited for one in line.
@@ -61,8 +51,8 @@ counters! {
     receives_armed,
     /// Multishot receives that ended because no provided buffer was left (`ENOBUFS`).
     buffer_waits,
-    /// System calls made by this crate on the shard: enters, eventfd reads, sendfile, registrations, socket options.
-    /// Those of glommio (about nine a sleep) are not in here, nor is closing a descriptor; bells are rung by other threads.
+    /// System calls made by this crate on the shard: enters, sendfile, registrations, socket options. Closing a
+    /// descriptor is not in here, nor are those of glommio (about nine when nothing is in flight any more); bells are rung by other threads.
     system_calls,
 }
 

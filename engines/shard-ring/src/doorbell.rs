@@ -1,6 +1,7 @@
 //! Waking a shard from another thread: one write(2), and only if the shard listens asleep.
 //!
-//! A bell rings the eventfd on which the ring's pump sleeps, so that a wait costs the shard no operation of its own.
+//! All bells of a ring ring one eventfd, which the ring polls for good from the first wait on: a wait costs the shard no operation
+//! of its own.
 
 use crate::{Ring, core::Core, doorbell_protocol::Latch};
 use std::{
@@ -73,7 +74,7 @@ impl Doorbell {
     }
 }
 
-/// While this lives, the pump sleeps on the signal. Gives the wait up when it is dropped before the wait is over.
+/// While this lives, the ring awaits the signal. Gives the wait up when it is dropped before the wait is over.
 struct Listening<'a> {
     latch: &'a Latch,
     core: &'a Core,
@@ -81,15 +82,14 @@ struct Listening<'a> {
 
 impl<'a> Listening<'a> {
     fn begin(latch: &'a Latch, core: &'a Core) -> Self {
-        core.listening.set(core.listening.get() + 1);
-        core.pump.kick();
+        core.begin_listening();
         Self { latch, core }
     }
 }
 
 impl Drop for Listening<'_> {
     fn drop(&mut self) {
-        self.core.listening.set(self.core.listening.get() - 1);
+        self.core.end_listening();
         self.latch.give_up();
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     Ring, RingConfig,
-    tasks::{LocalTasks, current, poke},
+    tasks::{LocalTasks, counted, current},
 };
 use futures_lite::{FutureExt, future};
 use glommio::{LocalExecutorBuilder, Placement};
@@ -20,8 +20,9 @@ use std::{
 /// What glommio registers with its own rings for storage I/O. Ours goes through the shard's ring; this is the least it
 /// takes.
 const GLOMMIO_IO_BYTES: usize = 64 << 10;
-/// glommio's default. Shorter ones lose wake-ups: see [`Ring`].
-const PREEMPT_TIMER: Duration = Duration::from_millis(100);
+/// Never, as far as a shard is concerned. When this timer fires between glommio's I/O poll and its tasks, 0.12.0 sleeps with
+/// runnable tasks (glommio/glommio#53); and nothing of ours needs it, since tasks yield by budgets of their own.
+const PREEMPT_TIMER: Duration = Duration::from_hours(24);
 
 /// Where and how an executor runs.
 #[derive(Clone, Debug)]
@@ -96,9 +97,9 @@ where
             Ok(executor) => executor,
             Err(error) => return fail(&started, in_words(io::Error::other(error.to_string()))),
         };
-        executor.run(async move {
+        executor.run(counted(Box::pin(async move {
             match Ring::start(&config.ring) {
-                Ok((ring, tasks)) => {
+                Ok((ring, pump)) => {
                     // The other side waits for this; if it is gone, nobody wants the result, but the body runs all the
                     // same.
                     let _ = started.send(Ok(()));
@@ -106,12 +107,12 @@ where
                     let body = body(ring.clone());
                     let result = future::or(AssertUnwindSafe(body).catch_unwind(), local.panicked()).await;
                     local.end().await;
-                    ring.shut_down(tasks).await;
+                    ring.shut_down(pump).await;
                     result
                 }
                 Err(error) => fail(&started, in_words(error)),
             }
-        })
+        })))
     })?;
     start.recv().unwrap_or_else(|_| Err(io::Error::other("the executor's thread ended before it began")))?;
     Ok(ExecutorHandle { thread })
@@ -166,11 +167,10 @@ pub fn spawn_local(future: impl Future<Output = ()> + 'static) {
     current(|tasks| tasks.clone()).spawn(future);
 }
 
-/// Lets the shard's other runnable tasks run first, and the ring see to its completions: one enter a turn, if anything
-/// is in flight. A task that computes for long calls this every few hundred microseconds. Not for waiting: it keeps the
+/// Lets the shard's other runnable tasks run first, and the ring see to its completions: one enter a turn, if there is something
+/// to submit or to complete. A task that computes for long calls this every few hundred microseconds. Not for waiting: it keeps the
 /// core busy.
 pub async fn yield_now() {
-    poke();
     future::yield_now().await;
 }
 

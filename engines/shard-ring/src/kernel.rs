@@ -3,7 +3,6 @@
 
 use crate::Slab;
 use io_uring::{IoUring, opcode, squeue, types};
-use rustix::event::{EventfdFlags, eventfd};
 use std::{
     fs::File,
     io,
@@ -48,8 +47,12 @@ pub(crate) struct Kernel {
 impl Kernel {
     /// A ring of this thread: only it may submit, and completions are run when it enters.
     pub(crate) fn new(entries: u32, completions: u32, worker_cpus: &[usize]) -> io::Result<Self> {
-        let uring =
-            IoUring::builder().setup_single_issuer().setup_defer_taskrun().setup_cqsize(completions).build(entries)?;
+        let uring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_taskrun_flag()
+            .setup_cqsize(completions)
+            .build(entries)?;
         if !worker_cpus.is_empty() {
             uring.submitter().register_iowq_aff(&cpu_set(worker_cpus)?)?;
         }
@@ -61,13 +64,6 @@ impl Kernel {
 
     pub(crate) fn has_fixed_files(&self) -> bool {
         self.fixed_files
-    }
-
-    /// Has completions signalled to a new, non-blocking eventfd.
-    pub(crate) fn signal(&self) -> io::Result<OwnedFd> {
-        let signal = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        self.uring.submitter().register_eventfd(signal.as_raw_fd())?;
-        Ok(signal)
     }
 
     /// Puts an entry into the submission queue. `false`: the queue is full.
@@ -87,11 +83,20 @@ impl Kernel {
         self.uring.submission().cq_overflow()
     }
 
-    /// Submits what was pushed and runs deferred completions. Never sleeps.
-    pub(crate) fn enter(&mut self) -> io::Result<Entered> {
+    /// Whether completions wait to be run or reaped. No system call.
+    pub(crate) fn has_arrivals(&mut self) -> bool {
+        let submissions = self.uring.submission();
+        let deferred = submissions.taskrun() || submissions.cq_overflow();
+        drop(submissions);
+        deferred || !self.uring.completion().is_empty()
+    }
+
+    /// Submits what was pushed and runs deferred completions. `sleep`: until there is one.
+    pub(crate) fn enter(&mut self, sleep: bool) -> io::Result<Entered> {
         let pushed = self.unsubmitted() as u32;
+        let wanted = u32::from(sleep);
         // SAFETY: no argument but the flag; the entries are valid by `push`.
-        let entered = unsafe { self.uring.submitter().enter::<libc::sigset_t>(pushed, 0, GETEVENTS, None) };
+        let entered = unsafe { self.uring.submitter().enter::<libc::sigset_t>(pushed, wanted, GETEVENTS, None) };
         match entered {
             Ok(submitted) => Ok(Entered::Submitted(submitted)),
             Err(error) => match error.raw_os_error() {
@@ -109,12 +114,6 @@ impl Kernel {
             result: completion.result(),
             flags: completion.flags(),
         }));
-    }
-
-    /// Whether completions ring the eventfd.
-    pub(crate) fn set_signalling(&mut self, on: bool) {
-        let completions = self.uring.completion();
-        if on { completions.enable_eventfd() } else { completions.disable_eventfd() }
     }
 
     /// Puts a file into the fixed table at `place`, or takes it out.
@@ -164,6 +163,12 @@ impl Submission {
     /// For `Prepared` alone, which moves what the entry points to into the slot in the same breath.
     pub(crate) fn of(entry: squeue::Entry, user_data: u64) -> Self {
         Self(entry.user_data(user_data))
+    }
+
+    /// Completes each time that the descriptor becomes readable, until the completion queue is full.
+    pub(crate) fn poll_all(descriptor: RawFd, user_data: u64) -> Self {
+        let poll = opcode::PollAdd::new(types::Fd(descriptor), libc::POLLIN as u32).multi(true);
+        Self(poll.build().user_data(user_data))
     }
 
     /// Cancels the operation `target`.

@@ -20,27 +20,16 @@ use std::{
 /// send and one receive, a task awaits its own.
 ///
 /// # Turns
-/// Operations are pushed when they are made. A pump task enters the kernel once for all that a turn's tasks pushed. It
-/// sleeps only after an enter that brought no completion: on the ring's eventfd while anything is in flight, on a plain
-/// waker else.
+/// Operations are pushed when they are made. A pump task enters the kernel once for all that a turn's tasks pushed, and
+/// when no task is runnable any more the shard sleeps in that enter, until something completes or a bell rings: one
+/// system call a turn. While anything is in flight or listened for, glommio neither polls nor sleeps; it only runs tasks.
+/// With nothing in flight it sleeps by itself.
 ///
-/// # Lost wake-ups
-/// glommio can park with runnable tasks (glommio/glommio#53). So a heartbeat ticks every [`RingConfig::heartbeat`]
-/// while anything is in flight, up to eight times more slowly while nothing happens, 128 times while all that is in
-/// flight are accepts and doorbells, and stops when nothing is in flight. A *rescue* is counted when glommio's reactor
-/// fires a tick at a moment when the pump was woken more than a tenth of the heartbeat ago and has not run since: the reactor looks at its timers only between runs of the tasks, so
-/// the executor must have slept on a runnable pump (or a task kept the core beyond the preempt timer of 100 ms, which
-/// is a stall as well). The preempt timer is left at 100 ms, where such a park was never seen. A tick also has a
-/// sleeping pump enter once, with the signal off, so that a signal that the kernel lost costs a heartbeat and not the
-/// connection; what that finds is counted as *unsignalled*.
+/// # Wakers
+/// So a waker that is used on another thread wakes its task only when something completes. What comes from other
+/// threads comes by a [`doorbell()`](crate::doorbell()) or a [`Helper`](crate::Helper).
 #[derive(Clone)]
 pub struct Ring(Rc<Core>);
-
-/// The tasks that keep a ring going.
-pub(crate) struct RingTasks {
-    pump: glommio::Task<()>,
-    hearts: [glommio::Task<()>; 2],
-}
 
 /// What a ring is made of.
 #[derive(Clone, Debug)]
@@ -55,9 +44,6 @@ pub struct RingConfig {
     pub provided_buffer_bytes: u32,
     /// The cores of the ring's kernel workers (buffered writes, flushes); empty: where the shard's thread may run.
     pub worker_cpus: Vec<usize>,
-    /// How often the heartbeat ticks while anything happens; up to eight times more slowly while what is in flight only
-    /// waits, up to 128 times while the shard only listens.
-    pub heartbeat: Duration,
 }
 
 impl Default for RingConfig {
@@ -68,32 +54,27 @@ impl Default for RingConfig {
             provided_buffers: 256,
             provided_buffer_bytes: 16 << 10,
             worker_cpus: Vec::new(),
-            heartbeat: Duration::from_millis(10),
         }
     }
 }
 
 impl Ring {
-    /// Makes the ring and starts its tasks, on the executor of this thread.
-    pub(crate) fn start(config: &RingConfig) -> io::Result<(Self, RingTasks)> {
+    /// Makes the ring and starts its pump, on the executor of this thread.
+    pub(crate) fn start(config: &RingConfig) -> io::Result<(Self, glommio::Task<()>)> {
         let core = Core::new(config)?;
         let pump = glommio::spawn_local(pump::run(core.clone()));
-        let hearts = [0, 1].map(|heart| glommio::spawn_local(pump::heart(core.clone(), heart)));
-        Ok((Self(core), RingTasks { pump, hearts }))
+        Ok((Self(core), pump))
     }
 
     pub(crate) fn core(&self) -> &Rc<Core> {
         &self.0
     }
 
-    /// Awaits or cancels all that is in flight, then ends the ring's tasks.
-    pub(crate) async fn shut_down(self, tasks: RingTasks) {
+    /// Awaits or cancels all that is in flight, then ends the pump.
+    pub(crate) async fn shut_down(self, pump: glommio::Task<()>) {
         self.0.drain().await;
         self.0.pump.stop();
-        tasks.pump.await;
-        for heart in tasks.hearts {
-            heart.cancel().await;
-        }
+        pump.await;
     }
 
     /// From now on the clock is read around each enter of the ring: two reads a turn, about 40 ns.
@@ -119,10 +100,6 @@ impl Ring {
 
     /// Waits for events of poll(2) on a descriptor; resolves to the events that came. Keep the descriptor open
     /// meanwhile.
-    ///
-    /// An eventfd is slow to await here: Linux 6.18 signals only the first of the completions that writes to eventfds
-    /// cause on a ring which itself signals an eventfd (such a signal may not nest and is put off, and that happens
-    /// once), and the heartbeat finds the others. [`doorbell()`](crate::doorbell()) is the fast way.
     pub fn poll(&self, descriptor: &impl AsFd, events: u32) -> Op<u32> {
         self.0.start(Prepared::poll(descriptor.as_fd().as_raw_fd(), events))
     }

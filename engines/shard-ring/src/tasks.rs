@@ -4,7 +4,7 @@ use crate::{Event, Ring};
 use std::{
     any::Any,
     cell::{Cell, RefCell},
-    future::Future,
+    future::{Future, poll_fn},
     panic::AssertUnwindSafe,
     pin::Pin,
     rc::Rc,
@@ -13,6 +13,7 @@ use std::{
 
 thread_local! {
     static CURRENT: RefCell<Option<LocalTasks>> = const { RefCell::new(None) };
+    static POLLS: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Uses the local tasks of this thread's executor.
@@ -22,15 +23,20 @@ pub(crate) fn current<T>(with: impl FnOnce(&LocalTasks) -> T) -> T {
     })
 }
 
-/// Has the ring of this thread's executor, if there is one, look for completions in this turn.
-pub(crate) fn poke() {
-    CURRENT.with_borrow(|tasks| {
-        if let Some(core) = tasks.as_ref().map(|tasks| tasks.0.ring.core())
-            && core.awaits_signal()
-        {
-            core.pump.poke();
-        }
-    });
+/// Raised by one at the beginning and at the end of each poll of a task of this thread, the pump's own not among them: glommio polls a
+/// new task at once, within the poll of the one that spawned it.
+pub(crate) fn polls() -> u64 {
+    POLLS.get()
+}
+
+/// Polls a task, and counts that.
+pub(crate) fn counted<T>(mut task: impl Future<Output = T> + Unpin) -> impl Future<Output = T> {
+    poll_fn(move |context| {
+        POLLS.set(POLLS.get() + 1);
+        let polled = Pin::new(&mut task).poll(context);
+        POLLS.set(POLLS.get() + 1);
+        polled
+    })
 }
 
 /// Clones are the same tasks.
@@ -77,7 +83,7 @@ impl LocalTasks {
         });
         self.0.running.set(self.0.running.get() + 1);
         let task = LocalTask { future: Some(Box::pin(future)), end: End { tasks: self.clone(), place } };
-        glommio::spawn_local(task).detach();
+        glommio::spawn_local(counted(task)).detach();
     }
 
     /// Resolves to the payload of the first task that panics.

@@ -1,103 +1,67 @@
-//! An idle shard does nothing: without anything in flight it never enters the kernel; with an armed receive only the
-//! heartbeat looks.
+//! An idle shard does nothing: whatever it waits for, it enters the kernel once and sleeps.
 #![cfg(not(loom))]
 
-use rustix::thread::{Pid, gettid};
-use shard_ring::{Ring, block_on};
-use std::{
-    fs,
-    future::{pending, poll_fn},
-    os::unix::net::UnixStream,
-    sync::{Arc, Mutex, mpsc},
-    task::{Poll, Waker},
-    thread,
-    time::Instant,
-};
+use shard_ring::{Ring, block_on, doorbell, sleep};
+use std::{net::TcpListener, os::unix::net::UnixStream, rc::Rc, thread, time::Duration};
 
-/// Leaves the executor alone until `over`: woken from another thread, not by a timer or a descriptor of its own.
-async fn idle(mut over: impl FnMut() -> bool + Send + 'static) {
-    let woken = Arc::new(Mutex::new((false, None::<Waker>)));
-    let other = woken.clone();
-    let thread = thread::spawn(move || {
-        while !over() {
-            thread::yield_now();
-        }
-        let mut woken = other.lock().expect("nobody panics with it");
-        woken.0 = true;
-        if let Some(waker) = woken.1.take() {
-            waker.wake();
-        }
-    });
-    poll_fn(|context| {
-        let mut woken = woken.lock().expect("nobody panics with it");
-        woken.1 = Some(context.waker().clone());
-        if woken.0 { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    thread.join().expect("it only looks");
-}
-
-/// Says when a thread of this process has gone to sleep so many times more.
-fn sleeps_more(thread: Pid, times: u64) -> impl FnMut() -> bool + Send {
-    let path = format!("/proc/self/task/{}/status", thread.as_raw_nonzero());
-    let sleeps = move || {
-        let status = fs::read_to_string(&path).expect("a thread of this process");
-        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        line.and_then(|count| count.trim().parse::<u64>().ok()).expect("a count")
-    };
-    let before = sleeps();
-    move || sleeps() >= before + times
-}
-
-/// A shard with an idle connection, which its heartbeat wakes from time to time: a clock that this test need not wind.
-fn beating_shard() -> Pid {
-    let (tell, told) = mpsc::channel();
-    thread::spawn(move || {
-        block_on(Default::default(), |ring| async move {
-            let (_peer, socket) = UnixStream::pair().expect("a pair of sockets");
-            let socket = ring.adopt_socket(socket).expect("a socket of the ring");
-            let _arrivals = ring.receive(&socket);
-            tell.send(gettid()).expect("somebody waits for it");
-            pending::<()>().await;
+/// Leaves the shard alone while another wakes up so many times.
+async fn idle(ring: &Ring, wakes: usize) {
+    let (bell, mut doorbell) = doorbell();
+    let clock = thread::spawn(move || {
+        block_on(Default::default(), move |_| async move {
+            for _ in 0..wakes {
+                sleep(Duration::from_millis(2)).await;
+            }
         })
+        .expect("the other shard runs to its end");
+        bell.ring();
     });
-    told.recv().expect("the shard starts")
+    doorbell.wait(ring).await.expect("the ring lives");
+    clock.join().expect("the other shard runs to its end");
 }
 
 fn counts(ring: &Ring) -> (u64, u64, u64) {
-    (ring.counters().enters.get(), ring.counters().heartbeats.get(), ring.counters().system_calls.get())
+    (ring.counters().enters.get(), ring.counters().sleeps.get(), ring.counters().system_calls.get())
 }
 
 #[test]
-fn nothing_in_flight_costs_nothing() {
+fn a_shard_that_only_listens_sleeps_in_one_enter() {
     block_on(Default::default(), |ring| async move {
         ring.nop().await.unwrap();
-        let clock = beating_shard();
-        idle(sleeps_more(clock, 10)).await; // the heartbeat comes to rest
-        let before = counts(&ring);
-        idle(sleeps_more(clock, 5)).await;
-        assert_eq!(counts(&ring), before, "enters, heartbeats, system calls");
+        idle(&ring, 1).await;
+        let (enters, sleeps, calls) = counts(&ring);
+        idle(&ring, 50).await;
+        assert_eq!(counts(&ring), (enters + 1, sleeps + 1, calls + 1), "enters, sleeps, system calls");
         ring.nop().await.unwrap(); // and it goes on
     })
     .unwrap();
 }
 
 #[test]
-fn an_idle_connection_costs_no_more_than_the_heartbeat() {
+fn idle_connections_and_listeners_cost_nothing() {
     block_on(Default::default(), |ring| async move {
-        let (_peer, socket) = UnixStream::pair().unwrap();
-        let socket = ring.adopt_socket(socket).unwrap();
-        let _arrivals = ring.receive(&socket);
-        idle(sleeps_more(gettid(), 5)).await;
-        let (before, started) = (counts(&ring), Instant::now());
-        idle(sleeps_more(gettid(), 5)).await;
-        let (after, beats_max) = (counts(&ring), started.elapsed().as_millis() as u64 / 10 + 2);
-        let beats = after.1 - before.1;
-        assert!(after.0 - before.0 <= 2 * beats + 2, "{} enters, at most two a heartbeat", after.0 - before.0);
-        assert!(after.2 - before.2 <= 2 * beats + 2, "{} system calls", after.2 - before.2);
-        assert!(after.1 - before.1 <= beats_max, "{} heartbeats, at most {beats_max}", after.1 - before.1);
-        assert!(after.1 > before.1, "it beats");
-        assert_eq!(ring.counters().rescues.get(), 0, "sleeping is no stall");
+        let pairs: Vec<_> = (0..10).map(|_| UnixStream::pair().unwrap()).collect();
+        let sockets: Vec<_> =
+            pairs.iter().map(|(_, socket)| ring.adopt_socket(socket.try_clone().unwrap()).unwrap()).collect();
+        let _arrivals: Vec<_> = sockets.iter().map(|socket| ring.receive(socket)).collect();
+        let _accept = ring.accept(&Rc::new(TcpListener::bind("127.0.0.1:0").unwrap()));
+        idle(&ring, 1).await;
+        let (enters, sleeps, calls) = counts(&ring);
+        idle(&ring, 50).await;
+        assert_eq!(counts(&ring), (enters + 1, sleeps + 1, calls + 1), "enters, sleeps, system calls");
+    })
+    .unwrap();
+}
+
+#[test]
+fn an_operation_alone_is_one_system_call() {
+    block_on(Default::default(), |ring| async move {
+        ring.nop().await.unwrap();
+        let (enters, sleeps, calls) = counts(&ring);
+        for _ in 0..100 {
+            ring.nop().await.unwrap();
+        }
+        assert_eq!(counts(&ring), (enters + 100, sleeps + 100, calls + 100), "enters, sleeps, system calls");
     })
     .unwrap();
 }

@@ -234,7 +234,6 @@ pub fn notes(report: &NodeReport, spent: &Spent) -> Vec<String> {
             notes.push(format!("{count} {text}"));
         }
     };
-    note(all(|s| s.rescues), "times the heartbeat rescued a parked shard");
     note(sum(report).engine.rolls_waited, "rolls had to wait for the next segment");
     note(all(|s| s.consumers_trimmed), "times a consumer's place had been trimmed by retention");
     note(all(|s| s.full_waits), "times the disk was full");
