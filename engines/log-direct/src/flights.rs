@@ -338,6 +338,11 @@ impl Flights {
         landed
     }
 
+    /// A commit is on its way that makes everything before it durable.
+    pub(crate) fn is_flushing(&self) -> bool {
+        self.queue.iter().any(|flight| flight.promise != Promise::Placed)
+    }
+
     /// The flight whose flush can be submitted now, since everything up to its end has been written; it is then taken as submitted. It
     /// speaks for earlier flights whose flush was not submitted yet.
     pub(crate) fn flush_due(&mut self) -> Option<u64> {

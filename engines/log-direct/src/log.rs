@@ -8,7 +8,8 @@ use crate::{
     staging::{Place, Staging},
 };
 use log_api::{
-    AppendError, Appended, Batch, Counters, EngineConfig, Epoch, LogId, Marks, Offset, OpenError, Recovery, TrimError,
+    AppendError, Appended, Batch, Counters, EngineConfig, Epoch, Level, LogId, Marks, Offset, OpenError, Recovery,
+    TrimError,
 };
 use log_format::place_entry;
 use log_segment::{
@@ -289,7 +290,14 @@ impl Log {
 
     pub(crate) fn append(&self, batches: &[Batch<'_>]) -> Result<Appended, AppendError> {
         let counters = &self.shared.counters;
-        let bytes = batches.iter().map(Batch::stored_bytes).sum();
+        let bytes: u64 = batches.iter().map(Batch::stored_bytes).sum();
+        let config = &self.config;
+        if config.durable && batches.len() > 1 && bytes > config.inflight_bytes_max {
+            return Err(AppendError::TooLarge {
+                bytes,
+                bytes_max: config.segment_bytes.min(config.inflight_bytes_max),
+            });
+        }
         let rolls = match self.admits(bytes) {
             Ok(rolls) => rolls,
             Err(error) => {
@@ -335,7 +343,7 @@ impl Log {
             if bytes > self.config.segment_bytes {
                 return Err(AppendError::TooLarge { bytes, bytes_max: self.config.segment_bytes });
             }
-            if !memory.allows(bytes) {
+            if !memory.allows(bytes) || !self.tail_fits(state, bytes) {
                 return Err(AppendError::Busy);
             }
             let rolls = state.segments.room() < bytes;
@@ -351,6 +359,26 @@ impl Log {
             return Err(AppendError::Busy);
         }
         Ok(rolls)
+    }
+
+    /// In a durable log, what is not durable stays under the bound by which recovery tells a torn tail from damage. A batch larger than that
+    /// goes alone.
+    fn tail_fits(&self, state: &State, bytes: u64) -> bool {
+        let undurable = || state.segments.bytes_after(state.flights.durable().offset);
+        let fits = |undurable| undurable == 0 || undurable + bytes <= self.config.inflight_bytes_max;
+        !self.config.durable || fits(undurable())
+    }
+
+    /// A caller that never commits durably would wait for ever: the bound is of what is not durable.
+    fn flush_for(self: &Rc<Self>, bytes: u64) {
+        let waits = {
+            let state = self.state.borrow();
+            !self.tail_fits(&state, bytes) && !state.flights.is_flushing()
+        };
+        if waits {
+            // A log that is poisoned says so to whoever waits.
+            let _ = self.launch(Level::Durable);
+        }
     }
 
     /// Takes the blocks that staging `bytes` needs, from the tail cache if need be. False: blocks enough hold bytes still to be written.
@@ -381,7 +409,7 @@ impl Log {
     }
 
     /// Waits until `bytes` can be appended, or until it is worth trying again.
-    pub(crate) async fn room(&self, bytes: u64) {
+    pub(crate) async fn room(self: &Rc<Self>, bytes: u64) {
         let line = &self.shared.line;
         // More can never be appended at once.
         let bytes = bytes.min(self.config.segment_bytes);
@@ -411,6 +439,7 @@ impl Log {
                 if admitted {
                     return;
                 }
+                self.flush_for(bytes);
             }
             any(changes).await;
         }

@@ -98,6 +98,8 @@ impl Log {
     }
 
     pub(crate) async fn room(&self, bytes: u64) {
+        // More can never be appended at once.
+        let bytes = bytes.min(self.largest_append());
         self.host.pace.room().await;
         let ready = || {
             let ready = self.disk.tail_fits(bytes) || self.disk.poison.is_set();

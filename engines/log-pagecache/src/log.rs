@@ -91,7 +91,7 @@ impl Log {
         let bytes: u64 = batches.iter().map(Batch::stored_bytes).sum();
         let config = &self.shared.host.config;
         let counters = &self.shared.host.counters;
-        let most = config.segment_bytes.min(config.inflight_bytes_max);
+        let most = self.largest_append();
         if bytes > most {
             return Err(AppendError::TooLarge { bytes, bytes_max: most });
         }
@@ -132,6 +132,11 @@ impl Log {
         Ok(Appended { base, end, segment })
     }
 
+    fn largest_append(&self) -> u64 {
+        let config = &self.shared.host.config;
+        config.segment_bytes.min(config.inflight_bytes_max)
+    }
+
     /// Bounded are the bytes that are not written yet, those that are dirty, and in a durable log those that are not durable.
     fn fits(&self, bytes: u64) -> bool {
         let shared = &self.shared;
@@ -142,6 +147,8 @@ impl Log {
     }
 
     pub(crate) async fn room(self: &Rc<Self>, bytes: u64) {
+        // More can never be appended at once.
+        let bytes = bytes.min(self.largest_append());
         let host = &self.shared.host;
         host.pace.room().await;
         let ready = || {

@@ -68,6 +68,8 @@ macro_rules! conformance_of {
             append_assigns_dense_offsets
             too_large
             busy_then_room
+            room_for_too_much_ends
+            what_is_not_durable_is_bounded
             not_open
             two_logs_at_once
             commit_levels

@@ -90,6 +90,43 @@ pub fn busy_then_room<E: EngineUnderTest>() {
     });
 }
 
+/// Room for more than an append may have ends as soon as the largest append fits: who asks for too much is refused by the append.
+pub fn room_for_too_much_ends<E: EngineUnderTest>() {
+    fresh::<E>(
+        "room_for_too_much_ends",
+        Needs::Running,
+        |_| (),
+        async |engine, mut pen| {
+            engine.room(LOG, 1 << 30).await;
+            pen.append(&engine, &[shape(1, 100)]).await;
+            pen.commit(&engine, Level::Durable).await;
+            engine.room(LOG, 1 << 30).await;
+            pen.append(&engine, &[shape(1, 100)]).await;
+        },
+    );
+}
+
+/// In a log that is written for durable acknowledgement, what is not durable is bounded, also when nobody commits durably: by that bound
+/// recovery tells a torn tail from damage. One batch may be larger, and is then alone.
+pub fn what_is_not_durable_is_bounded<E: EngineUnderTest>() {
+    const INFLIGHT_BYTES_MAX: u64 = 256 << 10;
+    let tell = |config: &mut log_api::EngineConfig| config.inflight_bytes_max = INFLIGHT_BYTES_MAX;
+    fresh::<E>("what_is_not_durable_is_bounded", Needs::Keeping, tell, async |engine, mut pen| {
+        for round in 0..60 {
+            pen.append(&engine, &[shape(2, 8 << 10), shape(1, 4 << 10)]).await;
+            pen.commit(&engine, Level::Placed).await;
+            let durable = engine.marks(LOG).durable;
+            let after = pen.batches.iter().rev().take_while(|batch| batch.base >= durable);
+            let bytes: u64 = after.map(|batch| batch.bytes.len() as u64).sum();
+            assert!(bytes <= INFLIGHT_BYTES_MAX, "round {round}: {bytes} bytes are not durable");
+        }
+        let refused = pen.try_append(&engine, &[shape(1, 100 << 10); 3]).expect_err("more than may be in flight");
+        assert!(matches!(refused, AppendError::TooLarge { .. }), "{refused}");
+        pen.commit(&engine, Level::Durable).await;
+        pen.check(&engine).await;
+    });
+}
+
 /// A log that was never opened is refused by every operation, and has no marks.
 pub fn not_open<E: EngineUnderTest>() {
     fresh::<E>(
