@@ -6,6 +6,14 @@ use log_format::{BatchBuilder, records};
 /// Bytes of a partition's end: its number and the offset.
 pub const END_BYTES: usize = 12;
 
+/// Bytes that a batch with one record has at most beside the record's value.
+const AROUND_BYTES_MAX: usize = 96;
+
+/// Bytes of a batch with so many ends, at most.
+pub(crate) fn bytes_max(ends: usize) -> usize {
+    AROUND_BYTES_MAX + ends * END_BYTES
+}
+
 /// The batch that holds these ends.
 pub(crate) fn encode(ends: impl Iterator<Item = (u32, u64)>) -> Vec<u8> {
     let mut value = Vec::with_capacity(ends.size_hint().0 * END_BYTES);
@@ -40,6 +48,7 @@ mod tests {
             let ends: Vec<(u32, u64)> = (0..count).map(|n| (n as u32, n * n)).collect();
             let batch = encode(ends.iter().copied());
             assert!(batch.len() < 200 << 10, "a checkpoint of {} bytes", batch.len());
+            assert!(batch.len() <= bytes_max(ends.len()), "{} bytes for {count} ends", batch.len());
             assert_eq!(decode(&batch), Some(ends));
         }
         assert_eq!(decode(&[]), None);

@@ -319,6 +319,14 @@ impl Group {
         Ok(Appended { base: Offset(base), end: Offset(placed.end), segment: appended.segment })
     }
 
+    /// Bytes that have to fit the shared log for an append of `bytes`: with frames, and with the checkpoint that goes before it.
+    pub(crate) fn bytes_for(&self, bytes: u64) -> u64 {
+        let state = self.state.borrow();
+        let ends = state.known.partitions.len();
+        let checkpoint = if state.checkpoint_due { FRAME_BYTES + checkpoint::bytes_max(ends) } else { 0 };
+        bytes + FRAMES_ROOM_BYTES + checkpoint as u64
+    }
+
     /// Writes into the shared log where each partition ends.
     fn append_checkpoint<E: LogEngine>(&self, inner: &E, state: &mut State) -> Result<(), AppendError> {
         let ends = state.known.partitions.iter().copied().zip(state.known.ends.iter().copied());

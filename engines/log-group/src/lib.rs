@@ -74,6 +74,22 @@ enum Opened {
     Open(Rc<Group>),
 }
 
+/// The opening of a group. When it ends without one, also because nobody waits for it any more, the next call begins again.
+struct Opening<'a, E: LogEngine> {
+    group: &'a LogGroup<E>,
+    log: LogId,
+}
+
+impl<E: LogEngine> Drop for Opening<'_, E> {
+    fn drop(&mut self) {
+        let mut groups = self.group.groups.borrow_mut();
+        if matches!(groups.get(&self.log), Some(Opened::Opening)) {
+            groups.remove(&self.log);
+        }
+        self.group.opened.notify_all();
+    }
+}
+
 /// What an inner engine with these capabilities is to be told, where its [`LogGroup`] is told `config`.
 #[must_use]
 pub fn inner_config(config: &EngineConfig, inner: &Capabilities) -> EngineConfig {
@@ -131,17 +147,14 @@ impl<E: LogEngine> LogGroup<E> {
             opened.await;
         }
         self.groups.borrow_mut().insert(log, Opened::Opening);
+        let _opening = Opening { group: self, log };
         let dir = self.config.dir.join(format!("{:05}", log.0));
         let outcome = Group::open(&self.off, &self.inner, log, dir).await.map(Rc::new);
-        match &outcome {
-            Ok(group) => {
-                Counters::add(&self.inner.counters().shared_logs, 1);
-                self.count_rebuilt(group);
-                self.groups.borrow_mut().insert(log, Opened::Open(group.clone()))
-            }
-            Err(_) => self.groups.borrow_mut().remove(&log),
-        };
-        self.opened.notify_all();
+        if let Ok(group) = &outcome {
+            Counters::add(&self.inner.counters().shared_logs, 1);
+            self.count_rebuilt(group);
+            self.groups.borrow_mut().insert(log, Opened::Open(group.clone()));
+        }
         outcome
     }
 
@@ -186,7 +199,9 @@ impl<E: LogEngine> LogEngine for LogGroup<E> {
     }
 
     async fn room(&self, log: LogId, bytes: u64) {
-        self.inner.room(self.grouping.log_of(log), bytes + FRAMES_ROOM_BYTES).await;
+        if let Some(group) = self.of(log) {
+            self.inner.room(group.log, group.bytes_for(bytes)).await;
+        }
     }
 
     fn group(&self, log: LogId) -> FlushGroup {

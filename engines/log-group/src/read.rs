@@ -42,9 +42,30 @@ impl Group {
         if read.from >= read.until {
             return Ok(Chunk::empty(read.from));
         }
-        let Some(batches) = self.find(off, slot, partition, &read).await? else {
-            // Given up since the start was looked at.
-            let start = self.marks(partition, inner.marks(self.log)).start;
+        let failed = match self.read_found(off, inner, slot, partition, &read).await {
+            Ok(chunk) => return Ok(chunk),
+            Err(error) => error,
+        };
+        // What was looked for may have been given up meanwhile: the index of its segment, or its bytes, by which the shared log counts.
+        self.starts_at(off, inner.marks(self.log).start.0).await?;
+        let Marks { start, end, .. } = self.marks(partition, inner.marks(self.log));
+        match failed {
+            ReadError::OutOfRange { .. } => Err(ReadError::OutOfRange { asked: read.from, start, end }),
+            _ if read.from < start => Err(ReadError::OutOfRange { asked: read.from, start, end }),
+            failed => Err(failed),
+        }
+    }
+
+    async fn read_found<E: LogEngine>(
+        &self,
+        off: &Off,
+        inner: &E,
+        slot: usize,
+        partition: LogId,
+        read: &Read,
+    ) -> Result<Chunk<Pin<E::Pin>>, ReadError> {
+        let Some(batches) = self.find(off, slot, partition, read).await? else {
+            let Marks { start, end, .. } = self.marks(partition, inner.marks(self.log));
             return Err(ReadError::OutOfRange { asked: read.from, start, end });
         };
         let (pieces, read_batches) = self.gather(inner, partition, &batches, read.kind).await?;

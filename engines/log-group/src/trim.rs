@@ -28,7 +28,7 @@ impl Group {
             state.needed.lowest().min(state.checkpointed).min(i64::MAX as u64)
         };
         let start = inner.trim(self.log, Offset(limit)).await?;
-        self.starts_at(off, start.0).await?;
+        self.starts_at(off, start.0).await.map_err(as_io)?;
         Ok(Offset(self.state.borrow().partitions[slot].start))
     }
 
@@ -52,9 +52,23 @@ impl Group {
         Ok(index.map_or(0, |index| index.base))
     }
 
-    /// The shared log starts at byte `start` now: what lay before is forgotten, and partitions start where they stood there.
-    async fn starts_at(&self, off: &Off, start: u64) -> Result<(), TrimError> {
-        let (gone, first) = {
+    /// The shared log starts at byte `start` now: what lay before is forgotten, and partitions start where they stood there. Whoever calls
+    /// it meanwhile, a reader who was overtaken by the trim, returns no earlier than the partitions have their starts.
+    pub(crate) async fn starts_at(&self, off: &Off, start: u64) -> Result<(), ReadError> {
+        let first = {
+            let state = self.state.borrow();
+            if start <= state.start {
+                return Ok(());
+            }
+            let begins = state.segments.iter().find(|segment| segment.base >= start);
+            let first = begins.or(state.segments.back()).expect("there is always a segment being written");
+            first.part().is_none().then_some((first.base, first.end))
+        };
+        let index = match first {
+            Some(file) => Some(self.load(off, file).await?),
+            None => None,
+        };
+        let gone = {
             let state = &mut *self.state.borrow_mut();
             if start <= state.start {
                 return Ok(());
@@ -68,28 +82,20 @@ impl Group {
                 }
             }
             self.loaded.borrow_mut().retain(|index| index.base >= start);
-            let first = &state.segments[0];
-            let file = (first.base, first.end);
-            if let Some(part) = first.part().cloned() {
-                for slot in 0..state.partitions.len() {
-                    let start = &mut state.partitions[slot].start;
-                    *start = part.before(slot).unwrap_or(0).max(*start);
+            if let Some(index) = index {
+                for span in index.spans() {
+                    if let Some(slot) = state.known.slot(span.partition) {
+                        let start = &mut state.partitions[slot].start;
+                        *start = span.before.max(*start);
+                    }
                 }
-                (gone, None)
-            } else {
-                (gone, Some(file))
+            } else if let Some(part) = state.segments[0].part().cloned() {
+                for (slot, partition) in state.partitions.iter_mut().enumerate() {
+                    partition.start = part.before(slot).unwrap_or(0).max(partition.start);
+                }
             }
+            gone
         };
-        if let Some(file) = first {
-            let index = self.load(off, file).await.map_err(as_io)?;
-            let state = &mut *self.state.borrow_mut();
-            for span in index.spans() {
-                if let Some(slot) = state.known.slot(span.partition) {
-                    let start = &mut state.partitions[slot].start;
-                    *start = span.before.max(*start);
-                }
-            }
-        }
         if !gone.is_empty() {
             let unlinked = off.helper.run(&off.ring, move || {
                 // What stays behind is removed by the next open.

@@ -2,7 +2,10 @@
 
 mod over;
 
-use log_api::{EngineConfig, Epoch, Level, LogEngine, LogId, Marks, Offset, OpenError};
+use futures_lite::future::poll_once;
+use log_api::{
+    AppendError, EngineConfig, Epoch, Level, LogEngine, LogId, Marks, Offset, OpenError, Read, ReadError, ReadKind,
+};
 use log_group::{Grouping, LogGroup, inner_config};
 use log_mmap::Mmap;
 use log_testkit::{EngineUnderTest, Needs, Numbers, Pen, applies, config, directory, in_shard, shape};
@@ -200,6 +203,42 @@ fn a_quiet_partition_keeps_its_end<E: EngineUnderTest>() {
     });
 }
 
+/// Room for an append is room for the checkpoint that goes before it: else who waits for room would try again and again.
+fn room_is_for_the_checkpoint_too<E: EngineUnderTest>() {
+    const INFLIGHT_BYTES_MAX: u64 = 520 << 10;
+    if !applies::<E>("room_is_for_the_checkpoint_too", Needs::Keeping) {
+        return;
+    }
+    let dir = directory();
+    let told = EngineConfig { inflight_bytes_max: INFLIGHT_BYTES_MAX, ..config(dir.path()) };
+    in_shard(move |ring| async move {
+        // Their ends take 120 KB.
+        let mut pens = pens(10_000);
+        let engine = open::<E>(&ring, told, &mut pens).await;
+        let pen = &mut pens[0];
+        let (mut since, mut refused) = (0, 0);
+        while engine.counters().rolls.get() < 3 {
+            let waited = engine.counters().rolls_waited.get();
+            match pen.try_append(&engine, &[shape(1, 1_000)]) {
+                Ok(_) => since += pen.batches.last().expect("just appended").bytes.len() as u64 + 32,
+                Err(AppendError::Busy) => {
+                    let fits = since + 8_000 < INFLIGHT_BYTES_MAX && engine.counters().rolls_waited.get() == waited;
+                    refused += u32::from(fits);
+                    let room = poll_once(Box::pin(engine.room(pen.log, 1_100))).await;
+                    assert!(room.is_none(), "room, and no append after {since} bytes");
+                    pen.commit(&engine, Level::Durable).await;
+                    engine.room(pen.log, 1_100).await;
+                    since = 0;
+                }
+                Err(error) => panic!("append: {error}"),
+            }
+        }
+        assert!(refused > 0, "no checkpoint had to wait");
+        pen.commit(&engine, Level::Durable).await;
+        pen.check(&engine).await;
+    });
+}
+
 /// Segments that were given up are written again over their old entries. Whatever a crash leaves of a new life before them, none of the old
 /// ones becomes part of a partition again.
 #[test]
@@ -262,7 +301,54 @@ macro_rules! on_each_engine {
     })+ };
 }
 
-on_each_engine!(costs_do_not_grow partitions_follow_the_model a_quiet_partition_keeps_its_end);
+on_each_engine!(costs_do_not_grow partitions_follow_the_model a_quiet_partition_keeps_its_end
+    room_is_for_the_checkpoint_too);
+
+/// While the shared log is trimmed and its partitions do not know yet, a reader is told where its partition starts, and not at which byte the
+/// shared log does.
+#[test]
+fn a_reader_whom_a_trim_overtakes_is_told_of_its_partition() {
+    let dir = directory();
+    let told = config(dir.path());
+    in_shard(move |ring| async move {
+        let mut pens = pens(2);
+        let engine = open::<OverMmap>(&ring, told, &mut pens).await;
+        for number in 0..120 {
+            pens[number % 2].append(&engine, &[shape(1, 48 << 10)]).await;
+        }
+        pens[0].commit(&engine, Level::Durable).await;
+        engine.trim(pens[1].log, pens[1].end()).await.expect("a trim");
+        let (log, ends) = (pens[0].log, pens[0].end());
+        let mut trimming = Box::pin(engine.trim(log, ends));
+        assert!(poll_once(&mut trimming).await.is_none(), "the helper has not answered yet");
+        assert!(engine.inner().marks(LogId(0)).start > Offset(0), "the shared log is trimmed");
+        assert_eq!(engine.marks(log).start, Offset(0), "and its partition does not know");
+        let read = Read { from: Offset(0), until: ends, bytes_max: 1 << 20, kind: ReadKind::Hot };
+        let (start, end) = match engine.read(log, read).await {
+            Err(ReadError::OutOfRange { asked: Offset(0), start, end }) => (start, end),
+            other => panic!("a read of what was given up: {:?}", other.map(|chunk| chunk.bytes)),
+        };
+        assert!(Offset(0) < start && start < ends && end == ends, "{start}..{end} of a partition that ends at {ends}");
+        assert_eq!(trimming.await.expect("a trim"), start);
+        pens[0].check(&engine).await;
+    });
+}
+
+/// An opening that nobody waits for any more does not keep the group from being opened.
+#[test]
+fn an_opening_that_was_given_up_is_begun_again() {
+    let dir = directory();
+    let told = config(dir.path());
+    in_shard(move |ring| async move {
+        let engine = OverMmap::start(&ring, told).await.expect("the engine starts");
+        assert!(poll_once(Box::pin(engine.open(LogId(0)))).await.is_none(), "the helper has not answered yet");
+        let mut pen = pens(1).remove(0);
+        pen.epoch = engine.open(LogId(0)).await.expect("the partition opens").epoch;
+        pen.append(&engine, &[shape(1, 10)]).await;
+        pen.commit(&engine, Level::Durable).await;
+        pen.check(&engine).await;
+    });
+}
 
 /// In memory nothing is written, and partitions are the same.
 #[test]
