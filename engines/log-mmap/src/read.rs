@@ -1,7 +1,7 @@
 //! Reads: the mapping in place, a range for `sendfile`, or the ring for what is not in memory.
 
 use crate::{log::Log, mapping::Mapping};
-use log_api::{Chunk, Counters, Piece, Read, ReadError, SendPath};
+use log_api::{Chunk, Counters, Offset, Piece, Read, ReadError, SendPath};
 use log_segment::{Loaded, Plan, damage, verify_read};
 use std::{ops::Range, rc::Rc};
 
@@ -33,7 +33,7 @@ impl Log {
             (segments.start(), segments.end())
         };
         if read.from < start || read.from > end {
-            return Err(ReadError::OutOfRange { asked: read.from, start, end });
+            return Err(self.disk.out_of_range(read.from));
         }
         // A block holds one read; only a single batch may be larger.
         let bytes_max = read.bytes_max.min(self.host.loader.block_bytes() as u64);
@@ -46,15 +46,15 @@ impl Log {
             return Ok(Chunk::empty(read.from));
         }
         let piece = match self.host.config.send {
-            SendPath::Sendfile => self.range(&plan)?,
-            SendPath::Copy => Piece::Pin(self.pin(&plan, true).await?),
+            SendPath::Sendfile => self.range(&plan, read.from)?,
+            SendPath::Copy => Piece::Pin(self.pin(&plan, read.from, true).await?),
         };
         Ok(Chunk { base: plan.start.offset, next: plan.end.offset, bytes: plan.bytes(), pieces: vec![piece] })
     }
 
     /// Finds the exact batches by their headers.
     async fn narrow(&self, plan: Plan, read: &Read) -> Result<Plan, ReadError> {
-        let bytes = self.pin(&plan, false).await?;
+        let bytes = self.pin(&plan, read.from, false).await?;
         let narrowed = plan
             .narrow(bytes.as_ref(), read)
             .ok_or_else(|| damage(&self.disk.dir(), &plan, 0, "no batch stands where one should"))?;
@@ -63,13 +63,13 @@ impl Log {
     }
 
     /// The plan's bytes in memory: in the mapping if they are resident, else read through the ring and verified. What was appended in this
-    /// life was verified before it was appended.
-    async fn pin(&self, plan: &Plan, verify: bool) -> Result<Pin, ReadError> {
+    /// life was verified before it was appended. A trim may have given the segment up while the plan was made exact.
+    async fn pin(&self, plan: &Plan, asked: Offset, verify: bool) -> Result<Pin, ReadError> {
         let range = range_of(plan);
         // The lease keeps the file while it is read.
         let (mapping, file, _lease) = {
             let segments = self.disk.segments.borrow();
-            let segment = segments.get(plan.segment).expect("a plan names a segment of the log");
+            let segment = segments.get(plan.segment).ok_or_else(|| self.disk.out_of_range(asked))?;
             (segment.handle.mapping.clone(), segment.handle.file.ring().clone(), segments.lease(plan.segment))
         };
         let counters = &self.host.counters;
@@ -93,9 +93,9 @@ impl Log {
     }
 
     /// The plan as a range to send.
-    fn range(&self, plan: &Plan) -> Result<Piece<Pin>, ReadError> {
+    fn range(&self, plan: &Plan, asked: Offset) -> Result<Piece<Pin>, ReadError> {
         let segments = self.disk.segments.borrow();
-        let segment = segments.get(plan.segment).expect("a plan names a segment of the log");
+        let segment = segments.get(plan.segment).ok_or_else(|| self.disk.out_of_range(asked))?;
         let counters = &self.host.counters;
         let resident = segment.handle.mapping.as_ref().is_some_and(|mapping| {
             Counters::add(&counters.system_calls, 1);

@@ -1,7 +1,7 @@
 //! Reads: a range for `sendfile`, or the ring into a block.
 
 use crate::{log::Log, residency::resident};
-use log_api::{Chunk, Counters, Piece, Read, ReadError, SendPath};
+use log_api::{Chunk, Counters, Offset, Piece, Read, ReadError, SendPath};
 use log_segment::{Hold, Loaded, Plan, damage, verify_read};
 
 /// Bytes of a read, held where they are.
@@ -21,7 +21,7 @@ impl Log {
             (segments.start(), segments.end())
         };
         if read.from < start || read.from > end {
-            return Err(ReadError::OutOfRange { asked: read.from, start, end });
+            return Err(self.disk.out_of_range(read.from));
         }
         // What is still in the gather buffer is not in the file. A block holds one read; only a single batch may be larger.
         let bytes_max = read.bytes_max.min(self.shared.host.loader.block_bytes() as u64);
@@ -37,9 +37,9 @@ impl Log {
             return Ok(Chunk::empty(read.from));
         }
         let piece = match self.shared.host.config.send {
-            SendPath::Sendfile => self.range(&plan)?,
+            SendPath::Sendfile => self.range(&plan, read.from)?,
             SendPath::Copy => {
-                let bytes = self.load(&plan).await?;
+                let bytes = self.load(&plan, read.from).await?;
                 verify_read(&self.disk.dir(), &plan, bytes.as_ref())?;
                 Piece::Pin(Pin(bytes))
             }
@@ -49,7 +49,7 @@ impl Log {
 
     /// Finds the exact batches by their headers.
     async fn narrow(&self, plan: Plan, read: &Read) -> Result<Plan, ReadError> {
-        let bytes = self.load(&plan).await?;
+        let bytes = self.load(&plan, read.from).await?;
         let narrowed = plan
             .narrow(bytes.as_ref(), read)
             .ok_or_else(|| damage(&self.disk.dir(), &plan, 0, "no batch stands where one should"))?;
@@ -57,12 +57,13 @@ impl Log {
         Ok(narrowed)
     }
 
-    /// The plan's bytes in memory, through the ring: from the page cache at once, from the device by a kernel worker.
-    async fn load(&self, plan: &Plan) -> Result<Loaded, ReadError> {
+    /// The plan's bytes in memory, through the ring: from the page cache at once, from the device by a kernel worker. A trim may have given
+    /// the segment up while the plan was made exact.
+    async fn load(&self, plan: &Plan, asked: Offset) -> Result<Loaded, ReadError> {
         // The lease keeps the file while it is read.
         let (file, _lease) = {
             let segments = self.disk.segments.borrow();
-            let segment = segments.get(plan.segment).expect("a plan names a segment of the log");
+            let segment = segments.get(plan.segment).ok_or_else(|| self.disk.out_of_range(asked))?;
             (segment.handle.file().ring().clone(), segments.lease(plan.segment))
         };
         let range = plan.start.position..plan.end.position;
@@ -75,9 +76,9 @@ impl Log {
     }
 
     /// The plan as a range to send.
-    fn range(&self, plan: &Plan) -> Result<Piece<Pin>, ReadError> {
+    fn range(&self, plan: &Plan, asked: Offset) -> Result<Piece<Pin>, ReadError> {
         let segments = self.disk.segments.borrow();
-        let segment = segments.get(plan.segment).expect("a plan names a segment of the log");
+        let segment = segments.get(plan.segment).ok_or_else(|| self.disk.out_of_range(asked))?;
         let range = plan.start.position..plan.end.position;
         let hot = resident(segment.handle.file().ring().file(), &range);
         self.count(hot, plan);

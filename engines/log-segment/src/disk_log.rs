@@ -7,8 +7,8 @@ use crate::{
 };
 use futures_lite::future::or;
 use log_api::{
-    AppendError, CommitError, Counters, EngineConfig, Epoch, Level, LogId, Marks, Offset, OpenError, Recovery,
-    TrimError,
+    AppendError, CommitError, Counters, EngineConfig, Epoch, Level, LogId, Marks, Offset, OpenError, ReadError,
+    Recovery, TrimError,
 };
 use shard_ring::{Event, Helper, Op, Ring, RingFile, sleep, spawn_local};
 use std::{
@@ -233,6 +233,12 @@ impl<H: Hold> DiskLog<H> {
     pub fn marks(&self, placed: Offset) -> Marks {
         let segments = self.segments.borrow();
         Marks { start: segments.start(), durable: self.durable.get(), placed, end: segments.end() }
+    }
+
+    /// What a read from `asked` answers when that lies outside the log, or in a segment that was given up since the read was planned.
+    pub fn out_of_range(&self, asked: Offset) -> ReadError {
+        let segments = self.segments.borrow();
+        ReadError::OutOfRange { asked, start: segments.start(), end: segments.end() }
     }
 
     /// Everything before it survives a power cut.

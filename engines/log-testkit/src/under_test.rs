@@ -80,6 +80,7 @@ macro_rules! conformance_of {
             read_stops_at_the_commit_point
             read_inside_a_batch
             out_of_range
+            a_trim_may_overtake_a_read
             a_chunk_keeps_its_bytes
             roll
             trim_whole_segments

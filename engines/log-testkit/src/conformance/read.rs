@@ -2,6 +2,7 @@
 
 use super::{LOG, fresh};
 use crate::{EngineUnderTest, Needs, Pen, bytes_of, checked, read_between, shape};
+use futures_lite::future::poll_once;
 use log_api::{EngineConfig, Level, LogEngine, Marks, Offset, Read, ReadError, ReadKind, SendPath};
 
 const KINDS: [ReadKind; 2] = [ReadKind::Hot, ReadKind::Scan];
@@ -108,6 +109,43 @@ pub fn out_of_range<E: EngineUnderTest>() {
             pen.check(&engine).await;
         },
     );
+}
+
+/// A read that waits, of a segment that a trim gives up meanwhile, returns what was asked for, or says where the log starts now.
+pub fn a_trim_may_overtake_a_read<E: EngineUnderTest>() {
+    for path in SendPath::ALL {
+        fresh::<E>("a_trim_may_overtake_a_read", Needs::Reading, sent_by(path), async |engine, mut pen| {
+            for kind in KINDS {
+                let first = pen.batches.len();
+                // The oldest lie in no cache of the engine's any more.
+                pen.append_each(&engine, (0..90).map(|_| shape(3, 16 << 10))).await;
+                pen.commit(&engine, Level::Durable).await;
+                let asked = engine.marks(LOG).start.max(pen.batches[first].base).plus(4);
+                // Inside a batch: where it starts is found in the bytes.
+                let read = Read { from: asked, until: pen.end(), bytes_max: 1, kind };
+                let mut reading = Box::pin(engine.read(LOG, read));
+                let answered = poll_once(&mut reading).await;
+                let start = engine.trim(LOG, pen.end()).await.expect("a trim while a read waits");
+                assert!(start > asked, "the segment that is read is given up");
+                let answer = match answered {
+                    Some(answer) => answer,
+                    None => reading.await,
+                };
+                match answer {
+                    Ok(chunk) => {
+                        let found = checked(&read, &chunk).expect("a chunk");
+                        let expected = pen.batches.iter().find(|batch| asked < batch.end);
+                        assert!(found.first() == expected, "{kind:?}: not the batch that holds {asked}");
+                    }
+                    Err(ReadError::OutOfRange { asked: from, start: first, end }) => {
+                        assert_eq!((from, first, end), (asked, start, pen.end()));
+                    }
+                    Err(error) => panic!("{kind:?}: {error}"),
+                }
+                pen.check(&engine).await;
+            }
+        });
+    }
 }
 
 /// What a chunk shows does not change for as long as it lives: not by appends, rolls, a trim of its segment, or the end of the
