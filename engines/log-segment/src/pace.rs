@@ -38,7 +38,7 @@ pub struct Pace {
     /// The range that each log is writing.
     pending: RefCell<Vec<Pending>>,
     /// Ranges whose write-back was not started yet, oldest first.
-    due: RefCell<VecDeque<Due>>,
+    due: RefCell<VecDeque<Pending>>,
     pressed: Event,
     cleaned: Event,
     waits: Cell<u64>,
@@ -52,10 +52,9 @@ struct Pending {
     range: Range<u64>,
     /// Bytes of the range that were counted as dirty.
     dirty: u64,
+    /// Who is told of a failure.
+    failed: Box<dyn FnOnce(io::Error)>,
 }
-
-/// A range to be written back, and who is told of a failure.
-type Due = (Pending, Box<dyn FnOnce(io::Error)>);
 
 impl Pace {
     /// A budget of three quarters of where the kernel begins to throttle: half-way between its background limit and its hard limit.
@@ -119,33 +118,28 @@ impl Pace {
         let bytes = range.end - range.start;
         self.dirty.set(self.dirty.get() + bytes);
         let mut pending = self.pending.borrow_mut();
-        let begun = || Pending { log, segment, file: file.clone(), range: range.clone(), dirty: bytes };
-        let Some(place) = pending.iter().position(|entry| entry.log == log) else {
-            pending.push(begun());
-            return;
-        };
-        if pending[place].segment != segment {
-            let finished = std::mem::replace(&mut pending[place], begun());
-            self.write_back(ring, finished, failed);
-            return;
+        let begun = |range, dirty| Pending { log, segment, file: file.clone(), range, dirty, failed: Box::new(failed) };
+        match pending.iter_mut().find(|entry| entry.log == log) {
+            None => pending.push(begun(range, bytes)),
+            Some(entry) if entry.segment != segment => {
+                let finished = std::mem::replace(entry, begun(range, bytes));
+                self.due.borrow_mut().push_back(finished);
+            }
+            Some(entry) => {
+                entry.range.end = range.end;
+                entry.dirty += bytes;
+                let end = range.end / LARGE_PAGE_BYTES * LARGE_PAGE_BYTES;
+                if end >= entry.range.start + PACE_BYTES {
+                    let rest = begun(end..range.end, entry.dirty.min(range.end - end));
+                    let mut full = std::mem::replace(entry, rest);
+                    full.dirty -= entry.dirty;
+                    full.range.end = end;
+                    self.due.borrow_mut().push_back(full);
+                }
+            }
         }
-        let entry = &mut pending[place];
-        entry.range.end = range.end;
-        entry.dirty += bytes;
-        let end = entry.range.end / LARGE_PAGE_BYTES * LARGE_PAGE_BYTES;
-        if end < entry.range.start + PACE_BYTES {
-            return;
-        }
-        let rest = Pending {
-            range: end..entry.range.end,
-            dirty: entry.dirty.min(entry.range.end - end),
-            file: file.clone(),
-            ..*entry
-        };
-        let mut full = std::mem::replace(entry, rest);
-        full.dirty -= entry.dirty;
-        full.range.end = end;
-        self.write_back(ring, full, failed);
+        drop(pending);
+        self.write_back(ring);
     }
 
     /// A segment was flushed as a whole: nothing of it is dirty, and nothing is left of it to be written back.
@@ -156,7 +150,7 @@ impl Pace {
             clean += if stays { 0 } else { entry.dirty };
             stays
         };
-        self.due.borrow_mut().retain(|(entry, _)| stays(entry));
+        self.due.borrow_mut().retain(&mut stays);
         self.pending.borrow_mut().retain(stays);
         if clean > 0 {
             self.dirty.set(self.dirty.get() - clean);
@@ -170,18 +164,25 @@ impl Pace {
         &self.pressed
     }
 
-    fn write_back(&self, ring: &Ring, range: Pending, failed: impl FnOnce(io::Error) + 'static) {
-        let mut due = self.due.borrow_mut();
-        due.push_back((range, Box::new(failed)));
+    /// After it no more than half of the budget is dirty without being written back, so that whoever waits for room is woken. Many logs hold
+    /// that much in ranges that are being written and are none of them worth it yet; then the largest goes as it is.
+    fn write_back(&self, ring: &Ring) {
         while self.dirty.get() - self.cleaning.get() > self.budget / 2 {
-            let Some((range, failed)) = due.pop_front() else { break };
+            let due = self.due.borrow_mut().pop_front();
+            let Some(range) = due.or_else(|| self.largest_pending()) else { break };
             self.pressed.notify_all();
-            self.start(ring, range, failed);
+            self.start(ring, range);
         }
     }
 
-    fn start(&self, ring: &Ring, pending: Pending, failed: Box<dyn FnOnce(io::Error)>) {
-        let Pending { file, range, dirty, .. } = pending;
+    fn largest_pending(&self) -> Option<Pending> {
+        let mut pending = self.pending.borrow_mut();
+        let (place, _) = pending.iter().enumerate().max_by_key(|(_, entry)| entry.dirty)?;
+        Some(pending.swap_remove(place))
+    }
+
+    fn start(&self, ring: &Ring, pending: Pending) {
+        let Pending { file, range, dirty, failed, .. } = pending;
         let (total, cleaning, cleaned) = (self.dirty.clone(), self.cleaning.clone(), self.cleaned.clone());
         cleaning.set(cleaning.get() + dirty);
         let writing = (dirty > 0).then(|| ring.sync_file_range(&file, range, WRITE_AND_WAIT));
@@ -240,6 +241,23 @@ mod tests {
             assert_eq!((pace.dirty.get(), pace.due.borrow().len()), (5 * MIB, 0));
             pace.flushed(LogId(0), Offset(9));
             assert_eq!((pace.dirty.get(), pace.pending.borrow().len()), (0, 0));
+        })
+        .unwrap();
+    }
+
+    #[test]
+    fn many_logs_that_each_write_little_do_not_use_up_the_budget_for_ever() {
+        shard_ring::block_on(shard_ring::ExecutorConfig::default(), |ring| async move {
+            let file = ring.adopt(tempfile::tempfile().unwrap());
+            let pace = Pace { budget: MIB, ..Pace::for_this_machine() };
+            for log in 0..40 {
+                pace.note(&ring, LogId(log), Offset(0), &file, 0..64 << 10, |_| ());
+            }
+            let waiting = pace.dirty.get() - pace.cleaning.get();
+            assert!(waiting <= MIB / 2, "{waiting} bytes wait for a log to write more");
+            assert!(!pace.has_room());
+            pace.room().await;
+            assert!(pace.has_room());
         })
         .unwrap();
     }
