@@ -303,18 +303,18 @@ impl Walk<'_> {
                 behind.later = Some((path, position));
                 return Ok(behind);
             }
-            distance += self.chain_bytes(&mut reader).map_err(naming("read", &path))?;
+            distance += self.chain_bytes(&mut reader, known.end).map_err(naming("read", &path))?;
         }
         Ok(behind)
     }
 
-    /// Bytes of valid batches of the last incarnation at the start of a file, whatever offset they begin with.
-    fn chain_bytes(&self, reader: &mut DeviceReader) -> std::io::Result<u64> {
+    /// Bytes of valid batches of the last incarnation at the start of a file that come after the log's end, wherever they begin. Those before
+    /// it are what a segment given up in this incarnation holds: they take none of what was in flight.
+    fn chain_bytes(&self, reader: &mut DeviceReader, end: Offset) -> std::io::Result<u64> {
         let framing = self.config.framing;
         let first = reader.get(0, log_format::entry_header_bytes(framing))?;
-        let Some(offset) = log_format::peek_entry(framing, first).ok().flatten().and_then(|entry| entry.offset) else {
-            return Ok(0);
-        };
+        let entry = log_format::peek_entry(framing, first).ok().flatten();
+        let Some(offset) = entry.and_then(|entry| entry.offset).filter(|&offset| offset > end) else { return Ok(0) };
         let mut at = Boundary { offset, position: 0 };
         while let Ok((entry, epoch)) = next_entry(reader, framing, at, &self.rule)? {
             if !self.rule.is_current(epoch) {

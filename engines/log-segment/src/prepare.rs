@@ -280,16 +280,20 @@ impl<M: Medium> Preparer<M> {
         let under_way = state.ready.borrow().len() + state.recycling.get() + state.spares.borrow().len();
         let lacking = (inner.wanted() + 1).saturating_sub(under_way);
         let bases: Vec<Offset> = dead.segments.iter().map(|(base, _)| *base).collect();
-        let mut successors = Vec::new();
+        let mut reused = Vec::new();
         for (base, handle) in dead.segments.into_iter().rev() {
-            let kept = match if successors.len() < lacking { reuse(handle) } else { Reuse::Not } {
-                Reuse::AsIs(kept) => Some(kept),
-                Reuse::Blocks => None,
-                Reuse::Not => continue,
-            };
-            successors.push(Successor { base, path: prepared_path(&config.dir, state.next_number()), kept });
+            match if reused.len() < lacking { reuse(handle) } else { Reuse::Not } {
+                Reuse::AsIs(kept) => reused.push((base, Some(kept))),
+                Reuse::Blocks => reused.push((base, None)),
+                Reuse::Not => {}
+            }
         }
-        successors.reverse();
+        // Oldest first, as they will be used: recovery takes the order of the numbers for the order of use.
+        let successors: Vec<_> = reused
+            .into_iter()
+            .rev()
+            .map(|(base, kept)| Successor { base, path: prepared_path(&config.dir, state.next_number()), kept })
+            .collect();
         let count = successors.len();
         state.recycling.set(state.recycling.get() + count);
         let trimmed = keeper.trim_into(dead.start, bases, successors, move |files, path, kept| match kept {

@@ -141,6 +141,22 @@ fn a_bad_batch_far_from_the_end_is_damage() {
     log.expect_damage(log.batches[bad].segment, log.batches[bad].position);
 }
 
+/// Two segments given up in this life stand ready or were taken into use, and nothing that was written to the first is there. What it holds of
+/// its life before was never in flight: a batch in the second is no evidence that the one missing before it had been durable.
+#[test]
+fn old_batches_of_this_life_say_nothing_about_what_was_in_flight() {
+    let mut log = three_segments(true);
+    log.recycle_oldest(5);
+    let second = log.recycle_oldest(6);
+    write_at(&second, 0, &batch(1, value_bytes(), 9, log.end().plus(1), log.epoch));
+    let recovered = log.recover().unwrap();
+    log.expect(&recovered);
+    assert!(recovered.cut.is_some(), "the batch before it is missing");
+    log.go_on(&recovered);
+    log.append(1, 10);
+    assert_eq!(log.reopen().cut, None);
+}
+
 /// Messages may carry record batches, of another log or a copy of this one. Those in an old batch are no evidence of anything.
 #[test]
 fn batches_carried_by_old_records_are_not_taken_for_the_logs_own() {
