@@ -142,7 +142,7 @@ impl Log {
     }
 
     /// Nothing more is acknowledged. What was not written is given up, and its memory with it.
-    fn poison(&self, state: &mut State, what: String) {
+    pub(crate) fn poison(&self, state: &mut State, what: String) {
         if state.poisoned.is_some() {
             return;
         }

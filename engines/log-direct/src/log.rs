@@ -351,6 +351,12 @@ impl Log {
                 if !std::mem::replace(&mut state.roll_waited, true) {
                     Counters::add(&self.shared.counters.rolls_waited, 1);
                 }
+                if let Some(what) = self.preparer.gave_up() {
+                    self.poison(state, format!("make the next segment: {what}"));
+                    self.moved.notify_all();
+                    memory.eased.notify_all();
+                    return Err(AppendError::Poisoned);
+                }
                 return Err(if self.preparer.is_full() { AppendError::Full } else { AppendError::Busy });
             }
             rolls

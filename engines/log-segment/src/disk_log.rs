@@ -274,12 +274,16 @@ impl<H: Hold> DiskLog<H> {
     /// Goes on in the next segment, which stands ready, or says why it does not.
     ///
     /// # Errors
-    /// `Busy` or `Full`.
+    /// `Busy` or `Full`; `Poisoned` when no segment can be made for another reason.
     pub fn roll(&self) -> Result<(), AppendError> {
         let counters = &self.host.counters;
         let Some(next) = self.preparer.take() else {
             if self.preparer.is_full() {
                 return Err(AppendError::Full);
+            }
+            if let Some(what) = self.preparer.gave_up() {
+                self.fail(format!("making the next segment: {what}"));
+                return Err(AppendError::Poisoned);
             }
             Counters::add(&counters.rolls_waited, 1);
             Counters::add(&counters.busy, 1);

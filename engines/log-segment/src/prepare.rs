@@ -21,6 +21,9 @@ use std::{
 /// How long [`Preparer::room`] waits after an attempt that failed.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
+/// Attempts that failed one after the other, for another reason than a full disk, after which the next one is not expected to do better.
+const ATTEMPTS_MAX: u32 = 3;
+
 /// How an engine opens a segment that it will write. Used on the helper.
 pub trait Medium: Clone + Send + 'static {
     /// What it opens: a file, a mapping.
@@ -118,6 +121,8 @@ struct State<H> {
     stopped: Cell<bool>,
     full: Cell<bool>,
     failure: RefCell<Option<String>>,
+    /// Attempts in a row that ended in one.
+    failures: Cell<u32>,
     counts: Cell<Preparation>,
     /// Given-up segments on their way to `ready` or `spares`.
     recycling: Cell<usize>,
@@ -179,6 +184,7 @@ impl<M: Medium> Preparer<M> {
             stopped: Cell::new(false),
             full: Cell::new(false),
             failure: RefCell::new(None),
+            failures: Cell::new(0),
             counts: Cell::default(),
             recycling: Cell::new(0),
             spares: RefCell::default(),
@@ -206,7 +212,7 @@ impl<M: Medium> Preparer<M> {
     }
 
     /// A prepared segment, if there is one, and begins to prepare the next. `None`: answer `Full` if [`Preparer::is_full`], else
-    /// `Busy`, and let [`Preparer::room`] end the wait.
+    /// `Busy`, and let [`Preparer::room`] end the wait; but if [`Preparer::gave_up`], the log cannot go on.
     pub fn take(&self) -> Option<Prepared<M::Handle>> {
         let state = &self.0.state;
         let taken = state.ready.borrow_mut().pop_front();
@@ -235,6 +241,12 @@ impl<M: Medium> Preparer<M> {
     #[must_use]
     pub fn failure(&self) -> Option<String> {
         self.0.state.failure.borrow().clone()
+    }
+
+    /// That error, when it is the last of several in a row: no segment will be ready.
+    #[must_use]
+    pub fn gave_up(&self) -> Option<String> {
+        if self.0.state.failures.get() < ATTEMPTS_MAX { None } else { self.failure() }
     }
 
     /// Waits until a segment is ready; if the attempt fails, 100 ms, so that the caller tries again.
@@ -412,6 +424,7 @@ impl<H> State<H> {
         self.works.set(if self.haste.is_set() { took } else { took / Haste::STRETCH });
         self.full.set(false);
         self.failure.replace(None);
+        let failures = self.failures.take();
         let ok = attempt.is_ok();
         match attempt {
             Ok((prepared, written)) => {
@@ -421,6 +434,7 @@ impl<H> State<H> {
             }
             Err(error) if error.is_full() => self.full.set(true),
             Err(error) => {
+                self.failures.set(failures + 1);
                 self.failure.replace(Some(io::Error::from(error).to_string()));
             }
         }

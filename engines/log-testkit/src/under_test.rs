@@ -98,6 +98,7 @@ macro_rules! conformance_of {
             one_copy_in
             steady_state_appends_allocate_nothing
             a_full_disk_is_full_and_nothing_worse
+            a_segment_that_cannot_be_made_poisons
             a_failed_flush_poisons_and_reopening_does_not_launder_it
         );
 

@@ -3,12 +3,12 @@
 
 use super::{LOG, SEED, go_on, incarnation, shape_of};
 use crate::{
-    EngineUnderTest, Found, Needs, Pen, SegmentFile, applies, config,
+    EngineUnderTest, Found, Needs, Pen, SegmentFile, applies, config, directory,
     media::{Media, on_device},
     shape, skip,
 };
 use log_api::{AppendError, CommitError, Level, LogEngine, Offset};
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 /// Waits after which room that was made should have been noticed; each is at most 100 ms.
 const ROOM_WAITS_MAX: u32 = 100;
@@ -76,6 +76,42 @@ async fn until_full<E: LogEngine>(engine: &E, pen: &mut Pen) -> Offset {
         }
     }
     panic!("48 MB on a disk of 16 MiB, and never Full");
+}
+
+/// A next segment that cannot be made for another reason than a full disk is said, in words, and not waited for without end.
+pub fn a_segment_that_cannot_be_made_poisons<E: EngineUnderTest>() {
+    if !applies::<E>("a_segment_that_cannot_be_made_poisons", Needs::Keeping) {
+        return;
+    }
+    let dir = directory();
+    let path = dir.path().to_path_buf();
+    incarnation::<E, ()>(config(dir.path()), async move |engine, recovery| {
+        let mut pen = Pen::new(SEED, LOG, recovery.epoch);
+        pen.append(&engine, &[shape(1, 100)]).await;
+        pen.commit(&engine, Level::Durable).await;
+        let active = SegmentFile::all(&path, LOG).pop().expect("the log has a segment file");
+        for number in 0..1000 {
+            // Where one is ready already it stays.
+            let _ = fs::create_dir(active.path.with_file_name(format!("{number:020}.next")));
+        }
+        let mut tries = 0;
+        loop {
+            match pen.try_append(&engine, &[shape(1, 48 << 10)]) {
+                Ok(_) => pen.commit(&engine, Level::Placed).await,
+                Err(AppendError::Busy) => engine.room(LOG, 49 << 10).await,
+                Err(error) => {
+                    assert_eq!(error, AppendError::Poisoned);
+                    break;
+                }
+            }
+            tries += 1;
+            assert!(tries < 1000, "no segment is made, and nothing is said");
+        }
+        match engine.commit(&[engine.group(LOG)], Level::Durable).await {
+            Err(CommitError::Poisoned { what }) => assert!(what.contains(".next"), "{what}"),
+            other => panic!("a commit of a log that cannot go on: {other:?}"),
+        }
+    });
 }
 
 /// Where the device's last good block ends: half a segment. See [`Media::forget`].
