@@ -2,10 +2,10 @@
 //! committers as commits may run at once, and a committer takes whatever was appended since the last one took.
 
 use super::{Core, Partition, Phase};
-use crate::{CommitPolicy, Durability, ShardState, stages::timed};
-use futures_lite::future::or;
-use log_api::{CommitError, FlushGroup, Level, LogEngine, LogId, Stage};
-use shard_ring::{Event, sleep, yield_now};
+use crate::{CommitPolicy, Durability, stages::timed};
+use futures_lite::future::{block_on, or, poll_once};
+use log_api::{FlushGroup, Level, LogEngine, LogId, Stage};
+use shard_ring::{Event, sleep};
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
@@ -197,30 +197,17 @@ impl<E: LogEngine> Core<E> {
         self.counts.commit_messages_max.set(self.counts.commit_messages_max.get().max(messages));
     }
 
-    /// One commit, tried again while the disk is full.
     async fn commit(&self, group: &Group) {
-        loop {
-            let groups = [group.id];
-            let commit = self.engine.commit(&groups, self.level());
-            match timed(self.stages(), Stage::Commit, commit).await {
-                Ok(()) => {
-                    self.live.commits.add(1);
-                    self.has_room();
-                    return;
-                }
-                Err(CommitError::Full) if self.phase.get() < Phase::Consumers => {
-                    self.counts.full_waits.set(self.counts.full_waits.get() + 1);
-                    self.set_state(ShardState::Full);
-                    let log = self.partitions[group.members[0]].log;
-                    or(self.engine.room(log, 1), self.until(Phase::Consumers)).await;
-                    yield_now().await;
-                }
-                Err(CommitError::Full) => return,
-                Err(error) => {
-                    self.fail(error.to_string());
-                    group.failed.set(true);
-                    return;
-                }
+        let groups = [group.id];
+        let commit = self.engine.commit(&groups, self.level());
+        match timed(self.stages(), Stage::Commit, commit).await {
+            Ok(()) => {
+                self.live.commits.add(1);
+                self.has_room();
+            }
+            Err(error) => {
+                self.fail(error.to_string());
+                group.failed.set(true);
             }
         }
     }
@@ -263,7 +250,12 @@ impl<E: LogEngine> Core<E> {
     /// A log refused an append as poisoned. Where a commit runs or is due, its end answers; else this does.
     pub(super) fn append_poisoned(&self, partition: usize) {
         let group = &self.groups[self.partitions[partition].group];
-        self.fail(format!("{} is poisoned", self.partitions[partition].log));
+        let log = self.partitions[partition].log;
+        // A commit of a poisoned log says at once what the first failure was.
+        let groups = [group.id];
+        let refused = block_on(poll_once(self.engine.commit(&groups, Level::Placed)));
+        let why = refused.and_then(Result::err).map_or_else(String::new, |error| format!(": {error}"));
+        self.fail(format!("{log} takes no appends any more{why}"));
         if group.is_clean() {
             self.poison(group);
         }
@@ -288,10 +280,6 @@ impl<E: LogEngine> Core<E> {
             this.counts.interval_commits.set(this.counts.interval_commits.get() + 1);
             match this.engine.commit(&groups, Level::Durable).await {
                 Ok(()) => this.has_room(),
-                Err(CommitError::Full) => {
-                    this.groups.iter().filter(|group| groups.contains(&group.id)).for_each(|g| g.unsynced.set(true));
-                    this.set_state(ShardState::Full);
-                }
                 Err(error) => {
                     // The engine poisons the logs that failed; their next append or commit says so.
                     this.fail(error.to_string());

@@ -33,6 +33,7 @@ pub(crate) struct Gate {
 pub(crate) enum Refusal {
     Busy,
     Full,
+    Poisoned,
 }
 
 impl Gate {
@@ -87,6 +88,7 @@ impl LogEngine for Gated {
             return Err(match refusal {
                 Refusal::Busy => AppendError::Busy,
                 Refusal::Full => AppendError::Full,
+                Refusal::Poisoned => AppendError::Poisoned,
             });
         }
         self.inner.append(log, batches)

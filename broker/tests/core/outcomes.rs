@@ -82,6 +82,22 @@ fn a_failed_flush_poisons_what_waits_and_what_comes() {
     });
 }
 
+/// A log may fail while nobody commits: the append that hears of it first has the shard say why.
+#[test]
+fn an_append_to_a_poisoned_log_says_what_the_failure_was() {
+    on_a_shard(|ring| async move {
+        let (engine, gate) = Gated::new(&ring, engine_config()).await;
+        gate.open();
+        gate.failure.replace(Some(CommitError::Poisoned { what: "no next segment".to_owned() }));
+        gate.refusals.set(Some((1, Refusal::Poisoned)));
+        let mut hand = Hand::start(&ring, engine, ShardConfig::new(vec![0])).await;
+        hand.publish(0, 1);
+        assert_eq!(hand.acked(1).await[&(0, Outcome::Poisoned)], 1);
+        assert_eq!(hand.shard.stats().state, ShardState::Poisoned);
+        assert!(hand.stop().await.failure.unwrap().contains("no next segment"));
+    });
+}
+
 #[test]
 fn a_full_disk_acknowledges_nothing_and_loses_nothing() {
     on_a_shard(|ring| async move {
@@ -95,23 +111,6 @@ fn a_full_disk_acknowledges_nothing_and_loses_nothing() {
         assert_eq!(hand.acked(7).await[&(0, Outcome::Kept)], 7);
         assert_eq!(hand.shard.stats().state, ShardState::Running);
         assert_eq!(hand.stop().await.full_waits, 3);
-    });
-}
-
-#[test]
-fn a_commit_on_a_full_disk_is_tried_again() {
-    on_a_shard(|ring| async move {
-        let (engine, gate) = Gated::new(&ring, engine_config()).await;
-        gate.failure.replace(Some(CommitError::Full));
-        gate.open();
-        let mut hand = Hand::start(&ring, engine, ShardConfig::new(vec![0])).await;
-        hand.publish(0, 7);
-        until("the shard says that it is full", || hand.shard.stats().state == ShardState::Full).await;
-        assert_eq!(hand.acks(), []);
-        gate.failure.replace(None);
-        assert_eq!(hand.acked(7).await[&(0, Outcome::Kept)], 7);
-        assert_eq!(hand.shard.stats().state, ShardState::Running);
-        assert!(hand.stop().await.full_waits > 0);
     });
 }
 

@@ -88,9 +88,6 @@ pub enum CommitError {
         /// The first failure, in words.
         what: String,
     },
-    /// The disk is full; what was appended waits in memory and a later commit tries again.
-    #[error("no space left: the commit waits for room")]
-    Full,
     /// The log was never opened.
     #[error("a group that is not open")]
     NotOpen,

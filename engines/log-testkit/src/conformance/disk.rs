@@ -71,7 +71,6 @@ async fn until_full<E: LogEngine>(engine: &E, pen: &mut Pen) -> Offset {
         let end = pen.end();
         match engine.commit(&[engine.group(LOG)], Level::Durable).await {
             Ok(()) => acknowledged = end,
-            Err(CommitError::Full) => return acknowledged,
             Err(error) => panic!("a commit on a disk that fills up: {error}"),
         }
     }
@@ -120,8 +119,7 @@ const GOOD_BYTES: u32 = 512 << 10;
 /// A failed flush is final: nothing is acknowledged after it, the log is poisoned, and the next open serves what the device has and
 /// not what the page cache pretends.
 ///
-/// The planted failure is `ENOSPC` below the file system. To an engine that writes past the page cache it is an answer to the write
-/// itself, which it may pass on as [`CommitError::Full`]; from a flush, no error is anything but final.
+/// The planted failure is `ENOSPC` below the file system: at a write past the page cache or at a flush, it is final.
 pub fn a_failed_flush_poisons_and_reopening_does_not_launder_it<E: EngineUnderTest>() {
     let test = "a_failed_flush_poisons_and_reopening_does_not_launder_it";
     let Some(media) = media::<E>(test, 64 << 20) else { return };
@@ -143,15 +141,13 @@ pub fn a_failed_flush_poisons_and_reopening_does_not_launder_it<E: EngineUnderTe
 
         let durable = engine.marks(LOG).durable;
         assert!(durable <= acknowledged, "durable {durable}, though no commit after {acknowledged} succeeded");
-        if let CommitError::Poisoned { what } = failure {
-            assert!(!what.is_empty(), "the first failure is said in words");
-            for level in [Level::Durable, Level::Placed, Level::Durable] {
-                let again = engine.commit(&[engine.group(LOG)], level).await;
-                assert!(matches!(again, Err(CommitError::Poisoned { .. })), "a commit after a failed flush: {again:?}");
-            }
-            assert_eq!(pen.try_append(&engine, &[shape(1, 10)]), Err(AppendError::Poisoned));
-            assert_eq!(engine.marks(LOG).durable, durable, "nothing becomes durable after a failed flush");
+        assert!(!failure.is_empty(), "the first failure is said in words");
+        for level in [Level::Durable, Level::Placed, Level::Durable] {
+            let again = engine.commit(&[engine.group(LOG)], level).await;
+            assert!(matches!(again, Err(CommitError::Poisoned { .. })), "a commit after a failed flush: {again:?}");
         }
+        assert_eq!(pen.try_append(&engine, &[shape(1, 10)]), Err(AppendError::Poisoned));
+        assert_eq!(engine.marks(LOG).durable, durable, "nothing becomes durable after a failed flush");
         (pen, acknowledged)
     });
     media.empty_store().expect("the store has room again");
@@ -169,14 +165,14 @@ pub fn a_failed_flush_poisons_and_reopening_does_not_launder_it<E: EngineUnderTe
 }
 
 /// Small durable appends until one fails; returns what was acknowledged before, and how it failed.
-async fn until_failed<E: LogEngine>(engine: &E, pen: &mut Pen) -> (Offset, CommitError) {
+async fn until_failed<E: LogEngine>(engine: &E, pen: &mut Pen) -> (Offset, String) {
     let mut acknowledged = pen.end();
     for _ in 0..40 {
         pen.append(engine, &[shape(1, 9000)]).await;
         let end = pen.end();
         match engine.commit(&[engine.group(LOG)], Level::Durable).await {
             Ok(()) => acknowledged = end,
-            Err(failure @ (CommitError::Poisoned { .. } | CommitError::Full)) => return (acknowledged, failure),
+            Err(CommitError::Poisoned { what }) => return (acknowledged, what),
             Err(error) => panic!("a flush that fails poisons, it is not {error}"),
         }
     }
