@@ -53,7 +53,7 @@ struct Job {
 struct State {
     written: Cell<Option<Instant>>,
     last: Cell<Offset>,
-    /// The log's start as far as it was given to be made durable.
+    /// The log's start as far as it is durable.
     start: Cell<Offset>,
     writing: Cell<bool>,
     failure: RefCell<Option<String>>,
@@ -63,7 +63,11 @@ impl State {
     /// Whether a log that starts at `start` now has to say so on disk. Also when all that was given up is still leased and nothing is
     /// unlinked yet: the caller of a trim is told the new start.
     fn moves_start(&self, start: Offset) -> bool {
-        start > self.start.replace(start)
+        start > self.start.get()
+    }
+
+    fn start_is_durable(&self, start: Offset) {
+        self.start.set(self.start.get().max(start));
     }
 
     fn fail(&self, error: &FileError) {
@@ -153,11 +157,13 @@ impl Keeper {
         let moved = self.state.moves_start(start);
         let trimmed = (moved || !segments.is_empty())
             .then(|| self.run(move |job| job.recycle(start, &segments, Vec::<Successor<()>>::new()).map(drop)));
+        let state = self.state.clone();
         async move {
-            match trimmed {
-                Some(trimmed) => trimmed.await.map_err(io::Error::from),
-                None => Ok(()),
+            if let Some(trimmed) = trimmed {
+                trimmed.await?;
+                state.start_is_durable(start);
             }
+            Ok(())
         }
     }
 
@@ -177,11 +183,12 @@ impl Keeper {
                 Ok(recycled.into_iter().map(|next| refit(&job.files, next.path, next.kept)).collect())
             })
         });
+        let state = self.state.clone();
         async move {
-            match trimmed {
-                Some(trimmed) => trimmed.await,
-                None => Ok(Vec::new()),
-            }
+            let Some(trimmed) = trimmed else { return Ok(Vec::new()) };
+            let recycled = trimmed.await?;
+            state.start_is_durable(start);
+            Ok(recycled)
         }
     }
 

@@ -252,6 +252,33 @@ fn a_trim_of_leased_segments_is_kept_by_the_watermark() {
     });
 }
 
+/// A trim that failed is not taken for done by the next one.
+#[test]
+fn a_trim_that_failed_is_tried_again() {
+    with_log(|ring, data, config| async move {
+        let (mut log, _) = Log::open(&ring, &data, &config).await.unwrap();
+        while log.segments.iter().count() < 4 {
+            log.append(3, 1000).await;
+        }
+        log.settle().await;
+        let second = log.segments.iter().nth(1).unwrap().base();
+        let (watermark, aside) = (config.dir.join("watermark"), config.dir.join("aside"));
+        fs::rename(&watermark, &aside).unwrap();
+        fs::create_dir(&watermark).unwrap();
+        for _ in 0..2 {
+            let dead = log.segments.trim(second);
+            log.keeper.trim(dead).await.expect_err("a watermark that cannot be written");
+        }
+        fs::remove_dir(&watermark).unwrap();
+        fs::rename(&aside, &watermark).unwrap();
+        let dead = log.segments.trim(second);
+        log.keeper.trim(dead).await.unwrap();
+        drop(log);
+        let (_, recovered) = Log::open(&ring, &data, &config).await.unwrap();
+        assert_eq!(recovered.marks.start, second);
+    });
+}
+
 #[test]
 fn the_watermark_follows_the_durable_mark_but_not_at_each_flush() {
     with_log(|ring, data, config| async move {
