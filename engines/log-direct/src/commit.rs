@@ -9,7 +9,7 @@ use crate::{
     staging::Place,
 };
 use log_api::{CommitError, Counters, Level, Offset};
-use log_segment::{SealJob, segment_path};
+use log_segment::{SealJob, flushed, segment_path};
 use shard_ring::{Op, RingFile, Sync};
 use std::{
     future::{Future, poll_fn},
@@ -110,6 +110,9 @@ impl Log {
         let mut sealable = Vec::new();
         {
             let state = &mut *self.state.borrow_mut();
+            if let Some(what) = self.keeper.failure() {
+                self.poison(state, what);
+            }
             if state.poisoned.is_none() {
                 let durable_before = state.flights.durable();
                 let written = state.flights.settle();
@@ -229,18 +232,14 @@ async fn let_others_run() {
 
 /// Awaits the flush of a commit: all of its files, or none of it counts.
 async fn flush(log: Rc<Log>, number: u64, flushes: Vec<Op<()>>) {
-    let mut failure = None;
-    for flush in flushes {
-        if let Err(error) = flush.await {
-            failure.get_or_insert(error);
-        }
-    }
+    let failed = |error: io::Error| {
+        log.poison(&mut log.state.borrow_mut(), format!("flush {}: {error}", log.config.dir.display()));
+    };
+    flushed(flushes, failed).await;
     {
         let state = &mut *log.state.borrow_mut();
-        match failure {
-            None if state.poisoned.is_none() => state.flights.flushed(number),
-            None => {}
-            Some(error) => log.poison(state, format!("flush {}: {error}", log.config.dir.display())),
+        if state.poisoned.is_none() {
+            state.flights.flushed(number);
         }
     }
     log.settle();

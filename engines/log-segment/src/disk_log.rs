@@ -3,7 +3,7 @@
 
 use crate::{
     Ahead, Boundary, DataDir, Files, Flights, Keeper, Loader, LogConfig, Medium, Pace, Poison, Preparation, Preparer,
-    Recovered, Reuse, SealJob, SegmentFile, Segments, Turns, recover,
+    Recovered, Reuse, SealJob, SegmentFile, Segments, Turns, flushed, recover,
 };
 use futures_lite::future::or;
 use log_api::{
@@ -252,6 +252,13 @@ impl<H: Hold> DiskLog<H> {
         self.host.progress.notify_all();
     }
 
+    /// A job that nobody waits for has failed: the file system is failing, and nothing more is acknowledged.
+    fn check_keeper(&self) {
+        if let Some(what) = self.keeper.failure() {
+            self.fail(what);
+        }
+    }
+
     /// Wakes those who wait for this log, or for room in any.
     pub fn moved(&self) {
         self.progress.notify_all();
@@ -345,11 +352,8 @@ impl<H: Hold> DiskLog<H> {
         let number = self.flushes.borrow_mut().begin(to.offset());
         let log = self.clone();
         spawn_local(async move {
-            for flush in flushes {
-                if let Err(error) = flush.await {
-                    log.fail(format!("flushing: {error}"));
-                }
-            }
+            flushed(flushes, |error| log.fail(format!("flushing: {error}"))).await;
+            log.check_keeper();
             // A flight that failed has landed too: nothing waits for it, and the poison keeps the mark where it is.
             let reached = log.flushes.borrow_mut().land(number);
             if let Some(reached) = reached.filter(|_| !log.poison.is_set()) {
@@ -490,6 +494,7 @@ impl<H: Hold> DiskLog<H> {
         self.closes.notify_all();
         loop {
             let progress = self.progress.wait();
+            self.check_keeper();
             self.poison.check()?;
             if !self.is_flushing() && self.seals.borrow().is_empty() {
                 break;

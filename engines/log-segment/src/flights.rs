@@ -2,7 +2,14 @@
 
 use log_api::{CommitError, Offset};
 use shard_ring::Event;
-use std::{cell::RefCell, collections::VecDeque};
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    future::{Future, poll_fn},
+    io,
+    pin::Pin,
+    task::Poll,
+};
 
 /// Commits that were submitted and have not come back, oldest first. Completions may come in any order; the mark moves in the order of
 /// submission, so what is acknowledged never has a hole in it.
@@ -54,6 +61,25 @@ impl Flights {
     }
 }
 
+/// Waits for flushes that were submitted together, and tells of each failure when it comes, whatever the others do: the error of a page is
+/// reported to one flush of its file, and an earlier commit's flush of that file may come back well right after it.
+pub async fn flushed<F>(mut flushes: Vec<F>, mut failed: impl FnMut(io::Error))
+where
+    F: Future<Output = io::Result<()>> + Unpin,
+{
+    poll_fn(|context| {
+        flushes.retain_mut(|flush| match Pin::new(flush).poll(context) {
+            Poll::Ready(outcome) => {
+                outcome.unwrap_or_else(&mut failed);
+                false
+            }
+            Poll::Pending => true,
+        });
+        if flushes.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
 /// The first failed write or flush of a log. It is final: nothing is acknowledged after it until the log is opened again, and no flush
 /// is tried a second time, since a second fsync after a failed one says OK with the data lost.
 #[derive(Debug, Default)]
@@ -96,6 +122,17 @@ mod tests {
         assert_eq!(flights.land(numbers[0]), Some(Offset(20)));
         assert_eq!(flights.land(numbers[2]), Some(Offset(30)));
         assert!(flights.is_empty());
+    }
+
+    #[test]
+    fn a_failure_is_told_while_a_flush_before_it_has_not_come_back() {
+        use futures_lite::future::{block_on, pending, poll_once};
+        type Flush = Pin<Box<dyn Future<Output = io::Result<()>>>>;
+        let flushes: Vec<Flush> = vec![Box::pin(pending()), Box::pin(async { Err(io::Error::other("lost")) })];
+        let told = RefCell::new(Vec::new());
+        let waiting = flushed(flushes, |error| told.borrow_mut().push(error.to_string()));
+        assert_eq!(block_on(poll_once(waiting)), None);
+        assert_eq!(told.take(), ["lost"]);
     }
 
     #[test]

@@ -140,7 +140,8 @@ impl Keeper {
         });
         let state = self.state.clone();
         spawn_local(async move {
-            if let Err(error) = written.await {
+            // On a full disk the file stays the lower bound that it was.
+            if let Some(error) = written.await.err().filter(|error| !error.is_full()) {
                 state.fail(&error);
             }
             state.writing.set(false);
@@ -192,7 +193,8 @@ impl Keeper {
         }
     }
 
-    /// The first failure of a job that nobody waited for. The log still recovers, but the file system is failing.
+    /// The first failure of a job that nobody waited for. The log still recovers, but the file system is failing: an engine acknowledges
+    /// nothing more.
     #[must_use]
     pub fn failure(&self) -> Option<String> {
         self.state.failure.borrow().clone()

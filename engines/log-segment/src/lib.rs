@@ -61,7 +61,7 @@ pub use check::{damage, verify_read};
 pub use device::DeviceReader;
 pub use disk_log::{DiskLog, Hold, Host, Logs, Place};
 pub use files::Files;
-pub use flights::{Flights, Poison};
+pub use flights::{Flights, Poison, flushed};
 pub use index::{Boundary, SparseIndex};
 pub use keeper::Keeper;
 pub use load::{Loaded, Loader, SegmentFile};
