@@ -113,16 +113,35 @@ impl Files {
     /// Writes zeros from `from` to `to`, past the page cache where the file system allows it. `tail` is what stands between the start of
     /// `from`'s 4 KiB block and `from`; `to` is a multiple of 4 KiB. Not durable before a sync. Returns the bytes written.
     pub(crate) fn zero(&self, path: &Path, tail: &[u8], from: u64, to: u64) -> Done<u64> {
+        let writer = open_direct(OpenOptions::new().write(true), path).map_err(naming("open", path))?;
+        self.zero_by(writer, true, path, tail, from, to)
+    }
+
+    /// The same from the beginning of a file, but nothing if the file system does not allow it past the page cache: what is in there stays.
+    fn zero_past_cache(&self, path: &Path, to: u64) -> Done<u64> {
+        let writer = OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(path);
+        self.zero_by(writer.map_err(naming("open past the page cache", path))?, false, path, &[], 0, to)
+    }
+
+    /// `through_cache`: it may be done through the page cache where the writer's way is refused.
+    fn zero_by(
+        &self,
+        mut writer: File,
+        through_cache: bool,
+        path: &Path,
+        tail: &[u8],
+        from: u64,
+        to: u64,
+    ) -> Done<u64> {
         let block = BLOCK_BYTES as u64;
         assert!(to.is_multiple_of(block) && from % block == tail.len() as u64, "whole blocks are written");
-        let mut writer = open_direct(OpenOptions::new().write(true), path).map_err(naming("open", path))?;
         let mut zeros = Aligned::new(ZERO_BYTES.min(usize::try_from(to.saturating_sub(from)).unwrap_or(ZERO_BYTES)));
         let mut at = from - tail.len() as u64;
         let started = at;
         if !tail.is_empty() {
             let mut first = Aligned::new(BLOCK_BYTES);
             first.bytes_mut()[..tail.len()].copy_from_slice(tail);
-            self.write_blocks(&mut writer, path, &first.bytes()[..BLOCK_BYTES], at)?;
+            self.write_blocks(&mut writer, through_cache, path, &first.bytes()[..BLOCK_BYTES], at)?;
             at += block;
         }
         zeros.bytes_mut().fill(0);
@@ -130,7 +149,7 @@ impl Files {
             let begun = Instant::now();
             let piece = if self.haste.as_ref().is_some_and(|haste| !haste.is_set()) { SLICE_BYTES } else { ZERO_BYTES };
             let bytes = piece.min(usize::try_from(to - at).unwrap_or(piece));
-            self.write_blocks(&mut writer, path, &zeros.bytes()[..bytes], at)?;
+            self.write_blocks(&mut writer, through_cache, path, &zeros.bytes()[..bytes], at)?;
             at += bytes as u64;
             if let Some(haste) = &self.haste {
                 haste.rest(begun);
@@ -139,9 +158,9 @@ impl Files {
         Ok(at - started)
     }
 
-    fn write_blocks(&self, writer: &mut File, path: &Path, bytes: &[u8], at: u64) -> Done {
+    fn write_blocks(&self, writer: &mut File, through_cache: bool, path: &Path, bytes: &[u8], at: u64) -> Done {
         let written = self.step().and_then(|()| writer.write_all_at(bytes, at)).or_else(|error| {
-            if error.raw_os_error() != Some(libc::EINVAL) {
+            if error.raw_os_error() != Some(libc::EINVAL) || !through_cache {
                 return Err(error);
             }
             // A file system that opens with O_DIRECT and then refuses to write.
@@ -207,13 +226,13 @@ impl Files {
     }
 
     /// Makes a segment of zeros of one that was given up, and is called `path` by now. `zeroed` writes them, past the page cache: pages of it
-    /// that are on their way to a receiver stay what they are. Else the caller does. Returns the bytes of zeros written; otherwise
-    /// as [`Files::make_segment`].
+    /// that are on their way to a receiver stay what they are; where that is not allowed it fails. Else the caller does. Returns the bytes of
+    /// zeros written; otherwise as [`Files::make_segment`].
     pub(crate) fn remake_segment(&self, path: &Path, bytes: u64, zeroed: bool) -> Done<u64> {
         self.or_unlink(path, || {
             let file = OpenOptions::new().read(true).write(true).open(path).map_err(naming("open", path))?;
             self.allocate(&file, path, bytes)?;
-            let written = if zeroed { self.zero(path, &[], 0, bytes)? } else { 0 };
+            let written = if zeroed { self.zero_past_cache(path, bytes)? } else { 0 };
             self.sync(&file, path)?;
             Ok(written)
         })
@@ -273,6 +292,15 @@ mod tests {
         assert_eq!(written, 7 * 4096);
         assert_eq!(bytes.len(), 8 * 4096);
         assert!(bytes[..4196].iter().all(|&byte| byte == 7) && bytes[4196..].iter().all(|&byte| byte == 0));
+    }
+
+    /// A device without O_DIRECT stands for a file system without it.
+    #[test]
+    fn what_must_not_go_through_the_page_cache_does_not() {
+        let null = Path::new("/dev/null");
+        assert_eq!(Files::default().zero(null, &[], 0, 4096).unwrap(), 4096);
+        let refused = Files::default().zero_past_cache(null, 4096).unwrap_err();
+        assert_eq!(refused.source.raw_os_error(), Some(libc::EINVAL));
     }
 
     #[test]

@@ -448,8 +448,12 @@ fn prepare<M: Medium>(config: &LogConfig, medium: &M, path: PathBuf, spare: bool
     let files = Files::slowly(haste);
     let bytes = config.segment_bytes;
     let zeroed = config.durable && !M::WRITES_BLOCKS;
-    let written =
-        if spare { files.remake_segment(&path, bytes, zeroed) } else { files.make_segment(&path, bytes, zeroed) }?;
+    // One whose blocks cannot be used again is gone, and a new one takes its place.
+    let remade = if spare { files.remake_segment(&path, bytes, zeroed).ok() } else { None };
+    let written = match remade {
+        Some(written) => written,
+        None => files.make_segment(&path, bytes, zeroed)?,
+    };
     let opened = medium.open_slowly(&path, bytes, haste).map_err(naming("open", &path));
     // After the engine has written what it has to: the entry is durable for a segment that is.
     let handle = match opened.and_then(|handle| files.sync_dir(&config.dir).map(|()| handle)) {
