@@ -78,8 +78,8 @@ impl Log {
             .rev()
             .enumerate()
             .skip_while(|(place, _)| young(*place))
-            .filter(|(_, segment)| segment.end() <= durable)
-            .map_while(|(_, segment)| segment.handle.mapping.as_ref().map(|_| segment.base()))
+            .filter(|(_, segment)| segment.end() <= durable && segment.handle.mapping.is_some())
+            .map(|(_, segment)| segment.base())
             .collect();
         for base in old {
             if let Some(forget) = segments.get_mut(base).and_then(|segment| segment.handle.forget()) {

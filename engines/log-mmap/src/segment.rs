@@ -147,9 +147,10 @@ impl Hold for Live {
 }
 
 impl Live {
-    /// Lets go of an old segment's memory. What is returned is to be done on the helper: unmapping 128 MiB takes milliseconds. A reader that
-    /// still holds the mapping keeps its pages.
+    /// Lets go of an old segment's memory. What is returned is to be done on the helper: unmapping 128 MiB takes milliseconds. While a reader
+    /// holds the mapping it stays: else that reader would unmap it, on the shard.
     pub(crate) fn forget(&mut self) -> Option<impl FnOnce() + Send + 'static> {
+        self.mapping.as_ref().filter(|mapping| Rc::strong_count(mapping) == 1)?;
         let mapping = Rc::try_unwrap(self.mapping.take()?).ok()?;
         let file = self.file.ring().file().try_clone().ok();
         Some(move || {
@@ -168,6 +169,21 @@ mod tests {
     fn read_bytes() -> Option<u64> {
         let counts = std::fs::read_to_string("/proc/thread-self/io").ok()?;
         counts.lines().find_map(|line| line.strip_prefix("read_bytes: "))?.parse().ok()
+    }
+
+    #[test]
+    fn a_mapping_that_a_reader_holds_is_not_let_go() {
+        shard_ring::block_on(shard_ring::ExecutorConfig::default(), |ring| async move {
+            let file = tempfile::tempfile().unwrap();
+            file.set_len(1 << 16).unwrap();
+            let mapping = Mapping::new(&file, 1 << 16, 0).unwrap();
+            let mut live = Live::written(&ring, (file, mapping));
+            let held = live.mapping.clone();
+            assert!(live.forget().is_none() && live.mapping.is_some());
+            drop(held);
+            assert!(live.forget().is_some() && live.mapping.is_none());
+        })
+        .unwrap();
     }
 
     #[test]

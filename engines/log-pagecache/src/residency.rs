@@ -1,6 +1,6 @@
 //! Whether a range of a file is in the page cache. The only file of this crate with `unsafe`: `cachestat(2)` has no wrapper yet.
 
-use std::{fs::File, ops::Range, os::fd::AsRawFd};
+use std::{fs::File, io, ops::Range, os::fd::AsRawFd};
 
 /// The number of `cachestat(2)`, the same on every architecture (Linux 6.5).
 const SYS_CACHESTAT: libc::c_long = 451;
@@ -29,10 +29,14 @@ pub(crate) fn resident(file: &File, range: &Range<u64>) -> bool {
     let start = range.start / PAGE_BYTES * PAGE_BYTES;
     let pages = (range.end - start).div_ceil(PAGE_BYTES);
     let asked = CacheStatRange { offset: start, bytes: pages * PAGE_BYTES };
+    cachestat(file, &asked).is_ok_and(|answer| answer.cached >= pages)
+}
+
+fn cachestat(file: &File, asked: &CacheStatRange) -> io::Result<CacheStat> {
     let mut answer = CacheStat::default();
     // SAFETY: both structures are those of the system call's ABI and live for its duration; the kernel writes only the second.
-    let outcome = unsafe { libc::syscall(SYS_CACHESTAT, file.as_raw_fd(), &raw const asked, &raw mut answer, 0) };
-    outcome == 0 && answer.cached >= pages
+    let outcome = unsafe { libc::syscall(SYS_CACHESTAT, file.as_raw_fd(), &raw const *asked, &raw mut answer, 0) };
+    if outcome == 0 { Ok(answer) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]
@@ -45,7 +49,8 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&[1; 10_000]).unwrap();
         file.set_len(1 << 20).unwrap();
-        if cfg!(target_os = "linux") && rustix::system::uname().release().to_string_lossy().starts_with('5') {
+        let whole = CacheStatRange { offset: 0, bytes: 1 << 20 };
+        if cachestat(&file, &whole).is_err_and(|error| error.raw_os_error() == Some(libc::ENOSYS)) {
             println!("skipped: this kernel has no cachestat");
             return;
         }

@@ -320,7 +320,7 @@ impl<H: Hold> DiskLog<H> {
         }
     }
 
-    /// No flush is on its way.
+    /// A flush is on its way.
     pub fn is_flushing(&self) -> bool {
         !self.flushes.borrow().is_empty()
     }
