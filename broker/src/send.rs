@@ -5,7 +5,7 @@
 //! where the kernel's workers wait for the device, and only then handed to `sendfile`, which would wait on the shard itself.
 
 use log_api::{Chunk, FileRange, Piece, SendPath};
-use shard_ring::{Block, Buffer, Ring, RingFile, RingSocket, Slab};
+use shard_ring::{Block, Buffer, Ring, RingFile, RingSocket, Slab, StableBytes};
 use std::{
     cell::{Cell, OnceCell},
     fs::File,
@@ -45,6 +45,17 @@ impl OnRing {
     }
 }
 
+/// A pin of a chunk.
+struct Pinned<P>(P);
+
+// SAFETY: `LogEngine::Pin` and `Chunk` promise that the bytes of a read stay where they are, and as they are, for as long as a pin of them
+// lives; the conformance suite holds every engine to it (`a_chunk_keeps_its_bytes`).
+unsafe impl<P: AsRef<[u8]> + 'static> StableBytes for Pinned<P> {
+    fn bytes(&self) -> &[u8] {
+        self.0.as_ref()
+    }
+}
+
 fn add(count: &Cell<u64>, more: u64) {
     count.set(count.get() + more);
 }
@@ -79,7 +90,7 @@ impl Sender {
             match piece {
                 Piece::Pin(pin) => {
                     let bytes = pin.as_ref().len();
-                    pins.push(Buffer::Shared(Rc::new(pin), 0..bytes));
+                    pins.push(Buffer::Shared(Rc::new(Pinned(pin)), 0..bytes));
                 }
                 Piece::File(range) => {
                     send_pins(ring, socket, &mut pins).await?;

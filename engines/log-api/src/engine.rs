@@ -195,7 +195,8 @@ pub struct Read {
 /// commit([group], Durable) -> Ok                  marks: durable 15  placed 15  end 15
 /// ```
 pub trait LogEngine: Sized + 'static {
-    /// Keeps the bytes of a read where they are.
+    /// Keeps the bytes of a read where they are, and as they are: for as long as a pin or a clone of it lives, `as_ref` shows the same memory,
+    /// and the kernel may be given its address.
     type Pin: AsRef<[u8]> + Clone + 'static;
 
     /// What the engine declares of itself.

@@ -3,6 +3,23 @@
 use crate::Slice;
 use std::{fmt, ops::Range, rc::Rc};
 
+/// Bytes that the kernel may read by their address for as long as the value lives.
+///
+/// # Safety
+/// [`StableBytes::bytes`] shows the same memory at each call, and what stands there does not change, until the value is dropped; also when
+/// the value is moved. `Vec`, and whatever else needs `&mut` to change, does so behind an `Rc`.
+pub unsafe trait StableBytes: 'static {
+    /// The bytes.
+    fn bytes(&self) -> &[u8];
+}
+
+// SAFETY: the elements of a vector lie on the heap, and change or move only through a `&mut`.
+unsafe impl StableBytes for Vec<u8> {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
 /// Bytes to send. The slot of the operation owns it until the completion.
 #[derive(Clone)]
 pub enum Buffer {
@@ -10,9 +27,8 @@ pub enum Buffer {
     Slice(Slice),
     /// Owned bytes.
     Vec(Vec<u8>),
-    /// A range of something shared, a mapping for instance. What it shows must not move or change while the buffer
-    /// lives.
-    Shared(Rc<dyn AsRef<[u8]>>, Range<usize>),
+    /// A range of something shared, a mapping for instance.
+    Shared(Rc<dyn StableBytes>, Range<usize>),
 }
 
 impl Buffer {
@@ -32,7 +48,7 @@ impl AsRef<[u8]> for Buffer {
         match self {
             Buffer::Slice(slice) => slice.as_ref(),
             Buffer::Vec(bytes) => bytes,
-            Buffer::Shared(owner, range) => &(**owner).as_ref()[range.clone()],
+            Buffer::Shared(owner, range) => &owner.bytes()[range.clone()],
         }
     }
 }

@@ -60,7 +60,7 @@ mod tasks;
 
 #[cfg(not(loom))]
 pub use {
-    buffer::Buffer,
+    buffer::{Buffer, StableBytes},
     counters::{Count, RingCounters},
     doorbell::{Bell, Doorbell, doorbell},
     event::{Event, Wait},
