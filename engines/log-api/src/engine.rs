@@ -17,7 +17,8 @@ pub struct EngineConfig {
     pub durable: bool,
     /// Bytes of a segment file. A multiple of 1 MiB.
     pub segment_bytes: u64,
-    /// Bytes that may be appended and not yet written, over all logs: past it, [`AppendError::Busy`].
+    /// Bytes that may be appended and not yet written, over all logs, and in one log for durable acknowledgement not yet durable: past it,
+    /// [`AppendError::Busy`].
     pub inflight_bytes_max: u64,
     /// Bytes of log between two entries of the sparse index.
     pub index_interval_bytes: u64,
