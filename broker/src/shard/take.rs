@@ -71,13 +71,18 @@ impl<E: LogEngine> Core<E> {
     /// Takes in until the shard stops.
     pub(super) async fn take(self: Rc<Self>, mut intake: Intake) {
         let this = &*self;
-        // Everything before this position has been verified.
+        // What stands before this position and is taken again has been verified.
         let mut verified = 0;
         while this.phase.get() < Phase::Consumers {
             if !this.acks.borrow_mut().clear() {
                 this.counts.ack_waits.set(this.counts.ack_waits.get() + 1);
                 let cleared = || this.acks.borrow_mut().clear() || this.patience_is_over();
-                if let Err(error) = intake.wait_for(&this.ring, cleared).await {
+                // A producer that takes no acknowledgements rings no bell either: the time to stop comes by itself.
+                let waited = or(intake.wait_for(&this.ring, cleared), async {
+                    this.out_of_patience().await;
+                    Ok(())
+                });
+                if let Err(error) = waited.await {
                     this.fail(format!("wait for the producer: {error}"));
                     break;
                 }
@@ -177,7 +182,10 @@ impl<E: LogEngine> Core<E> {
                 let checked = stages.time(Stage::Verify, || self.check(&frame, at < *verified));
                 (frame, checked)
             });
-            *verified = (*verified).max(frames.position());
+            // Not past a frame that was refused: the run before it may have to wait, and then the frame is looked at again.
+            if matches!(checked, Some((_, Some(_)))) {
+                *verified = (*verified).max(frames.position());
+            }
             let goes_on = matches!(checked, Some((frame, Some((partition, _))))
                 if run.takes(partition, frame.bytes.len(), batches_max));
             if run.len > 0 && !goes_on {

@@ -7,6 +7,7 @@ use crate::{
 use broker::{CommitPolicy, Outcome, Stop, shard::ShardConfig};
 use log_api::EngineConfig;
 use log_memory::Null;
+use std::time::Duration;
 
 const INTAKE_BYTES: u64 = 64 << 10;
 
@@ -83,7 +84,8 @@ fn a_producer_that_takes_no_acknowledgements_does_not_keep_a_shard_from_stopping
         }
         hand.producer.flush();
         let Hand { shard, mut producer, .. } = hand;
-        let report = shard.stop(Stop::default()).await;
+        // Longer than any test: the shard itself loses its patience.
+        let report = shard.stop(Stop { drain: Duration::from_secs(86_400), close: true }).await;
         let mut acked = 0;
         producer.acks(|ack| acked += ack.batches);
         assert_eq!(acked, 8192, "the ring's size");

@@ -32,6 +32,52 @@ fn a_damaged_batch_is_refused_in_its_place() {
     });
 }
 
+/// A batch with a flipped byte stays refused when the run before it has to wait and both are looked at again.
+#[test]
+fn a_damaged_batch_is_refused_after_a_wait_for_a_commit() {
+    on_a_shard(|ring| async move {
+        let (engine, gate) = Gated::new(&ring, engine_config()).await;
+        gate.open();
+        let config = ShardConfig { commit: CommitPolicy::Each, ..ShardConfig::new(vec![0]) };
+        let mut hand = Hand::start(&ring, engine, config).await;
+        let good = batch(0, 1, 100);
+        for flip in [None, None, Some(80), None] {
+            let mut bytes = good.clone();
+            if let Some(at) = flip {
+                bytes[at as usize] ^= 1;
+            }
+            assert!(publish(&mut hand.producer, 0, &bytes, 1));
+        }
+        hand.producer.flush();
+        let acks = hand.acked(4).await;
+        assert_eq!((acks[&(0, Outcome::Kept)], acks.get(&(0, Outcome::Refused))), (3, Some(&1)));
+        let report = hand.stop().await;
+        assert_eq!((report.refused_batches, report.engine.appended_batches), (1, 3));
+    });
+}
+
+#[test]
+fn what_is_no_batch_is_refused_after_a_wait_for_room() {
+    on_a_shard(|ring| async move {
+        for refusal in [Refusal::Busy, Refusal::Full] {
+            let (engine, gate) = Gated::new(&ring, engine_config()).await;
+            gate.open();
+            gate.refusals.set(Some((2, refusal)));
+            let mut hand = Hand::start(&ring, engine, ShardConfig::new(vec![0])).await;
+            let good = batch(0, 1, 100);
+            let mut flipped = good.clone();
+            flipped[80] ^= 1;
+            for bytes in [&good, &flipped, &good, &good[..10], &good] {
+                assert!(publish(&mut hand.producer, 0, bytes, 1));
+            }
+            hand.producer.flush();
+            let acks = hand.acked(5).await;
+            assert_eq!((acks[&(0, Outcome::Kept)], acks.get(&(0, Outcome::Refused))), (3, Some(&2)));
+            assert_eq!(hand.stop().await.engine.appended_batches, 3);
+        }
+    });
+}
+
 #[test]
 fn what_a_producer_says_wrongly_is_refused() {
     on_a_shard(|ring| async move {
