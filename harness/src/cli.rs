@@ -1,6 +1,7 @@
 //! The command line: words to actions, errors to one message and a status.
 //!
-//! Exit status: 0 done, 1 failed, 2 wrong usage, 3 a run that fails its own validity gates under `--strict`, 130 interrupted.
+//! Exit status: 0 done, 1 failed, 2 wrong usage, 3 a run that fails its own validity gates under `--strict`, 4 a log with a
+//! torn tail, 130 interrupted.
 
 use crate::config::{Options, RunConfig, Usage, results_root};
 use crate::run::{exit, process::CHILD_COMMAND};
@@ -75,6 +76,8 @@ enum Command {
 #[derive(Debug, Subcommand)]
 enum Log {
     /// Print one line a batch
+    ///
+    /// Status 0: every log is whole. 1: one is damaged, or cannot be read. 4: one ends in a torn tail, which the next open will judge.
     Dump {
         /// A data directory, the folder of one log, or a segment
         dir: PathBuf,
@@ -86,6 +89,8 @@ enum Log {
         limit: u64,
     },
     /// Check every batch: checksum, dense offsets, epochs
+    ///
+    /// Status 0: every log is whole. 1: one is damaged, or cannot be read. 4: one ends in a torn tail, which the next open will judge.
     Verify {
         /// A data directory, the folder of one log, or a segment
         dir: PathBuf,

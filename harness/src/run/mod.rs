@@ -40,6 +40,8 @@ pub mod exit {
     pub const USAGE: u8 = 2;
     /// Under `--strict`: the run does not pass its own validity gates.
     pub const INVALID: u8 = 3;
+    /// `log verify` and `log dump`: a log ends in a torn tail, which the next open will judge; none is damaged.
+    pub const TORN: u8 = 4;
     /// Interrupted: 128 + SIGINT.
     pub const INTERRUPTED: u8 = 130;
 }

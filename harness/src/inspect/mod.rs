@@ -1,10 +1,16 @@
 //! `highwater log dump` and `highwater log verify`: looks into the logs of a data directory and changes nothing.
 //!
-//! A segment that was not closed ends in zeros, or in a torn tail that the next open will cut: neither is damage. In every other
-//! segment, a batch that is not whole, not checksummed or not the next one is. Logs that several partitions share are told by the frame
+//! A segment that was not closed ends in zeros, in what a recycled file holds from its life before, or in a torn tail that the next open
+//! will cut: none is damage. A batch that is not whole, not checksummed or not the next one is damage in every segment that another one
+//! follows, and in the last one where a whole batch of the log stands behind it. (After a power cut in the middle of a large write that may
+//! be a torn tail too: only an open knows what was acknowledged, and judges.) Logs that several partitions share are told by the frame
 //! before their first batch; their offsets count bytes, and a batch is shown with the partition that it belongs to.
 
+mod later;
+
+use crate::run::exit;
 use anyhow::{Context, bail};
+use later::{Known, later_batch};
 use log_api::Framing;
 use log_format::{CHECKPOINT, Entry, Header, entry_header_bytes, entry_magic, peek_entry, peek_frame, verify_entry};
 use std::{
@@ -24,6 +30,10 @@ struct LogFiles {
     folder: PathBuf,
     /// First offset by the name, and the file.
     segments: Vec<(u64, PathBuf)>,
+    /// First offset of the log, also where one segment of it was named.
+    start: u64,
+    /// First offset of the segment after these: they are finished.
+    followed_by: Option<u64>,
 }
 
 /// How a log was found to end.
@@ -31,7 +41,7 @@ struct LogFiles {
 enum End {
     /// With its last segment's file or in zeros.
     Clean,
-    /// In bytes of the last segment that are no next batch: what an open cuts.
+    /// In bytes of the last segment that are no next batch, and nothing behind them: what an open cuts.
     Torn { segment: PathBuf, position: u64, what: String },
     /// In bytes that something should have followed.
     Damaged { segment: PathBuf, position: u64, what: String },
@@ -53,8 +63,13 @@ fn logs(path: &Path) -> anyhow::Result<Vec<LogFiles>> {
     if path.is_file() {
         let base =
             segment_base(path).with_context(|| format!("{} is no segment: its name is no offset", path.display()))?;
-        let folder = path.parent().unwrap_or(Path::new("")).to_path_buf();
-        return Ok(vec![LogFiles { folder, segments: vec![(base, path.to_path_buf())] }]);
+        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let listed = fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;
+        let bases: Vec<u64> = listed.flatten().filter_map(|entry| segment_base(&entry.path())).collect();
+        let start = bases.iter().copied().min().unwrap_or(base);
+        let followed_by = bases.into_iter().filter(|other| *other > base).min();
+        let segments = vec![(base, path.to_path_buf())];
+        return Ok(vec![LogFiles { folder: folder.to_path_buf(), segments, start, followed_by }]);
     }
     let mut found = Vec::new();
     let mut folders = vec![(path.to_path_buf(), 0)];
@@ -71,8 +86,8 @@ fn logs(path: &Path) -> anyhow::Result<Vec<LogFiles>> {
             }
         }
         segments.sort();
-        if !segments.is_empty() {
-            found.push(LogFiles { folder, segments });
+        if let Some((start, _)) = segments.first() {
+            found.push(LogFiles { start: *start, folder, segments, followed_by: None });
         }
     }
     found.sort_by(|a, b| a.folder.cmp(&b.folder));
@@ -105,94 +120,148 @@ fn batch_in(framing: Framing, entry: &[u8]) -> Option<(Header, Option<u32>)> {
     }
 }
 
+/// Why the walk of a segment ended.
+enum Stop {
+    /// With the file.
+    EndOfFile,
+    /// At zeros, or at a batch that was given up before the file was used again.
+    Unused { position: u64 },
+    /// At bytes that are not the next batch.
+    Bad { position: u64, what: String },
+}
+
 /// Walks a log. `each` gets every good batch: its header, its partition if it has one, its segment and its position there.
 fn walk(
     log: &LogFiles,
     mut each: impl FnMut(&Header, Option<u32>, &Path, u64) -> anyhow::Result<()>,
 ) -> anyhow::Result<Found> {
     let framing = framing_of(log)?;
-    let header_bytes = entry_header_bytes(framing);
-    let mut found = Found { batches: 0, records: 0, bytes: 0, next: log.segments[0].0, end: End::Clean };
-    let mut epoch = None;
-    let mut batch = Vec::new();
+    let mut walk = Walk {
+        framing,
+        start: log.start,
+        epoch: None,
+        found: Found { batches: 0, records: 0, bytes: 0, next: log.segments[0].0, end: End::Clean },
+    };
     for (number, (base, path)) in log.segments.iter().enumerate() {
-        let last = number + 1 == log.segments.len();
-        let ends = |position, what: String| {
-            let segment = path.clone();
-            if last { End::Torn { segment, position, what } } else { End::Damaged { segment, position, what } }
-        };
-        if *base != found.next {
-            let what = format!("begins at offset {base} where {} is next", found.next);
-            found.end = End::Damaged { segment: path.clone(), position: 0, what };
-            return Ok(found);
+        let segment = path.clone();
+        let next = walk.found.next;
+        if *base != next {
+            let what = format!("begins at offset {base} where {next} is next");
+            return Ok(walk.ends(End::Damaged { segment, position: 0, what }));
         }
+        let last = number + 1 == log.segments.len() && log.followed_by.is_none();
+        let (position, bad) = match walk.segment(path, &mut each)? {
+            Stop::EndOfFile => continue,
+            Stop::Unused { position } => (position, None),
+            Stop::Bad { position, what } => (position, Some(what)),
+        };
+        let known = Known { framing, next: walk.found.next, epoch: walk.epoch };
+        let later = || {
+            let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
+            later_batch(&file, position + u64::from(bad.is_some()), known)
+                .with_context(|| format!("read {}", path.display()))
+        };
+        let later = if last { later()? } else { None };
+        let end = match (bad, later) {
+            (None, None) => continue,
+            (bad, Some(later)) => {
+                let what = bad.as_deref().unwrap_or("nothing");
+                let what = format!("{what}, and a whole batch of the log follows at byte {later}");
+                End::Damaged { segment, position, what }
+            }
+            (Some(what), None) if last => End::Torn { segment, position, what },
+            (Some(what), None) => End::Damaged { segment, position, what },
+        };
+        return Ok(walk.ends(end));
+    }
+    if let Some(followed_by) = log.followed_by.filter(|base| *base != walk.found.next)
+        && let Some((_, path)) = log.segments.last()
+    {
+        let what = format!("ends at offset {} and the next segment begins at {followed_by}", walk.found.next);
+        let position = walk.found.bytes;
+        return Ok(walk.ends(End::Damaged { segment: path.clone(), position, what }));
+    }
+    Ok(walk.found)
+}
+
+/// A log while it is walked.
+struct Walk {
+    framing: Framing,
+    /// First offset of the log.
+    start: u64,
+    /// Of the last good batch.
+    epoch: Option<u32>,
+    found: Found,
+}
+
+impl Walk {
+    fn ends(self, end: End) -> Found {
+        Found { end, ..self.found }
+    }
+
+    /// Walks one segment for as long as each batch is the next one.
+    fn segment(
+        &mut self,
+        path: &Path,
+        each: &mut impl FnMut(&Header, Option<u32>, &Path, u64) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Stop> {
+        let (framing, header_bytes) = (self.framing, entry_header_bytes(self.framing));
         let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
         let file_bytes = file.metadata().with_context(|| format!("open {}", path.display()))?.len();
         let mut reader = BufReader::with_capacity(READ_BYTES, file);
         let mut position = 0;
+        let mut batch = Vec::new();
         while position < file_bytes {
+            let bad = |what: String| Ok(Stop::Bad { position, what });
             let mut reading = |bytes: usize, into: &mut Vec<u8>| {
                 into.clear();
                 reader.by_ref().take(bytes as u64).read_to_end(into).with_context(|| format!("read {}", path.display()))
             };
-            if reading(header_bytes, &mut batch)? < header_bytes || batch.iter().all(|byte| *byte == 0) {
-                if batch.iter().any(|byte| *byte != 0) {
-                    found.end = ends(position, format!("{} bytes where a header is next", batch.len()));
-                    return Ok(found);
-                }
+            let whole_header = reading(header_bytes, &mut batch)? == header_bytes;
+            if batch.iter().all(|byte| *byte == 0) {
                 // Zeros after the last batch are what is left of a segment that was made ahead.
-                break;
+                return Ok(Stop::Unused { position });
+            }
+            if !whole_header {
+                return bad(format!("{} bytes where a header is next", batch.len()));
             }
             let entry: Entry = match peek_entry(framing, &batch) {
                 Ok(Some(entry)) if entry.bytes <= BATCH_BYTES_MAX => entry,
-                Ok(Some(entry)) => {
-                    found.end = ends(position, format!("a batch of {} bytes", entry.bytes));
-                    return Ok(found);
-                }
-                Ok(None) => {
-                    found.end = ends(position, "a batch length of 0 in a header that is not all zeros".to_owned());
-                    return Ok(found);
-                }
-                Err(error) => {
-                    found.end = ends(position, error.to_string());
-                    return Ok(found);
-                }
+                Ok(Some(entry)) => return bad(format!("a batch of {} bytes", entry.bytes)),
+                Ok(None) => return bad("a batch length of 0 in a header that is not all zeros".to_owned()),
+                Err(error) => return bad(error.to_string()),
             };
             let mut rest = Vec::new();
             reading(entry.bytes as usize - header_bytes, &mut rest)?;
             batch.extend_from_slice(&rest);
             let or_none = |number: Option<u64>| number.map_or_else(|| "none".to_owned(), |number| number.to_string());
             let (offset, own_epoch) = (entry.offset.map(|offset| offset.0), entry.epoch.map(|epoch| epoch.0));
-            let wrong = match verify_entry(framing, &batch) {
-                Err(error) => Some(error.to_string()),
-                Ok(_) if offset != Some(found.next) => {
-                    Some(format!("base offset {} where {} is next", or_none(offset), found.next))
-                }
-                Ok(_) if own_epoch.is_none() || own_epoch < epoch => {
-                    let [own, last] = [own_epoch, epoch].map(|epoch| or_none(epoch.map(u64::from)));
-                    Some(format!("epoch {own} after epoch {last}"))
-                }
-                Ok(_) => None,
-            };
-            let seen = batch_in(framing, &batch);
-            if let Some(what) = wrong.or_else(|| seen.is_none().then(|| "no batch".to_owned())) {
-                found.end = ends(position, what);
-                return Ok(found);
+            if let Err(error) = verify_entry(framing, &batch) {
+                return bad(error.to_string());
             }
-            epoch = own_epoch;
-            if let Some((header, partition)) = seen {
-                each(&header, partition, path, position)?;
-                if partition != Some(CHECKPOINT) {
-                    found.records += u64::from(header.records.unsigned_abs());
-                }
+            if offset.is_some_and(|offset| offset + entry.takes <= self.start) {
+                return Ok(Stop::Unused { position });
             }
-            found.batches += 1;
-            found.bytes += entry.bytes;
-            found.next += entry.takes;
+            if offset != Some(self.found.next) {
+                return bad(format!("base offset {} where {} is next", or_none(offset), self.found.next));
+            }
+            if own_epoch.is_none() || own_epoch < self.epoch {
+                let [own, last] = [own_epoch, self.epoch].map(|epoch| or_none(epoch.map(u64::from)));
+                return bad(format!("epoch {own} after epoch {last}"));
+            }
+            let Some((header, partition)) = batch_in(framing, &batch) else { return bad("no batch".to_owned()) };
+            self.epoch = own_epoch;
+            each(&header, partition, path, position)?;
+            if partition != Some(CHECKPOINT) {
+                self.found.records += u64::from(header.records.unsigned_abs());
+            }
+            self.found.batches += 1;
+            self.found.bytes += entry.bytes;
+            self.found.next += entry.takes;
             position += entry.bytes;
         }
+        Ok(Stop::EndOfFile)
     }
-    Ok(found)
 }
 
 /// Prints one line a batch, from an offset on.
@@ -201,7 +270,7 @@ fn walk(
 /// There are no logs, or a file cannot be read.
 pub fn dump(path: &Path, from: u64, limit: u64) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
-    let mut damaged = false;
+    let mut status = exit::DONE;
     for log in logs(path)? {
         writeln!(out, "{}", log.folder.display())?;
         writeln!(
@@ -235,9 +304,9 @@ pub fn dump(path: &Path, from: u64, limit: u64) -> anyhow::Result<ExitCode> {
             Ok(())
         })?;
         writeln!(out, "{}", summed(&found))?;
-        damaged |= matches!(found.end, End::Damaged { .. });
+        status = worse(status, &found.end);
     }
-    Ok(status(damaged))
+    Ok(ExitCode::from(status))
 }
 
 /// Checks every batch and prints one line a log.
@@ -246,17 +315,22 @@ pub fn dump(path: &Path, from: u64, limit: u64) -> anyhow::Result<ExitCode> {
 /// There are no logs, or a file cannot be read.
 pub fn verify(path: &Path) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout().lock();
-    let mut damaged = false;
+    let mut status = exit::DONE;
     for log in logs(path)? {
         let found = walk(&log, |_, _, _, _| Ok(()))?;
         writeln!(out, "{}: {} segments, {}", log.folder.display(), log.segments.len(), summed(&found))?;
-        damaged |= matches!(found.end, End::Damaged { .. });
+        status = worse(status, &found.end);
     }
-    Ok(status(damaged))
+    Ok(ExitCode::from(status))
 }
 
-fn status(damaged: bool) -> ExitCode {
-    ExitCode::from(if damaged { crate::run::exit::FAILED } else { crate::run::exit::DONE })
+/// The status of several logs: damage is graver than a torn tail.
+fn worse(status: u8, end: &End) -> u8 {
+    match end {
+        End::Damaged { .. } => exit::FAILED,
+        End::Torn { .. } if status == exit::DONE => exit::TORN,
+        End::Torn { .. } | End::Clean => status,
+    }
 }
 
 fn summed(found: &Found) -> String {
@@ -318,22 +392,71 @@ mod tests {
         fs::remove_dir_all(dir).unwrap();
     }
 
+    /// Flips a bit of the batch at `at` of a segment.
+    fn flip(path: &Path, at: usize) {
+        let mut bytes = fs::read(path).unwrap();
+        bytes[at + 65] ^= 1;
+        fs::write(path, bytes).unwrap();
+    }
+
+    const FIRST: &str = "00000/00000000000000000000.log";
+    const LAST: &str = "00000/00000000000000000003.log";
+
+    fn is_damage(end: &End, path: &Path, at: usize) -> bool {
+        matches!(end, End::Damaged { segment, position, .. } if segment == path && *position == at as u64)
+    }
+
     #[test]
-    fn a_bad_batch_is_damage_in_a_finished_segment_and_a_torn_tail_in_the_last() {
-        for (segment, damaged) in [("00000000000000000000.log", true), ("00000000000000000003.log", false)] {
-            let dir = log(if damaged { "damaged" } else { "torn" });
-            let path = dir.join("00000").join(segment);
-            let mut bytes = fs::read(&path).unwrap();
-            let at = if damaged { batch(0, 1, &["a", "b"]).len() } else { batch(3, 2, &["d"]).len() };
-            bytes[at + 65] ^= 1;
-            fs::write(&path, bytes).unwrap();
-            match found(&dir).end {
-                End::Damaged { segment, position, .. } => assert!(damaged && segment == path && position == at as u64),
-                End::Torn { segment, position, .. } => assert!(!damaged && segment == path && position == at as u64),
-                End::Clean => panic!("a flipped bit was not seen"),
-            }
-            fs::remove_dir_all(dir).unwrap();
+    fn a_bad_batch_is_damage_in_a_finished_segment_also_where_it_was_named() {
+        let dir = log("damaged");
+        let (path, at) = (dir.join(FIRST), batch(0, 1, &["a", "b"]).len());
+        flip(&path, at);
+        for named in [&dir, &path] {
+            let end = found(named).end;
+            assert!(is_damage(&end, &path, at), "{end:?}");
+            assert_eq!(worse(exit::TORN, &end), exit::FAILED);
         }
+        // Cut off, it has nothing behind, and the segment after it says what is missing.
+        fs::File::options().write(true).open(&path).unwrap().set_len(at as u64).unwrap();
+        assert!(is_damage(&found(&path).end, &path, at));
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_bad_batch_in_the_last_segment_is_a_torn_tail_only_if_nothing_of_the_log_follows() {
+        let dir = log("torn");
+        let (path, at) = (dir.join(LAST), batch(3, 2, &["d"]).len());
+        flip(&path, at);
+        for named in [&dir, &path] {
+            let end = found(named).end;
+            assert!(matches!(end, End::Torn { position, .. } if position == at as u64), "{end:?}");
+            assert_eq!((worse(exit::DONE, &end), worse(exit::FAILED, &end)), (exit::TORN, exit::FAILED));
+        }
+        fs::remove_dir_all(dir).unwrap();
+        let dir = log("rotten");
+        let path = dir.join(LAST);
+        flip(&path, 0);
+        for named in [&dir, &path] {
+            let end = found(named).end;
+            assert!(is_damage(&end, &path, 0), "a whole batch follows: {end:?}");
+        }
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn a_hole_before_a_whole_batch_is_damage_and_what_was_given_up_before_is_not() {
+        let dir = log("hole");
+        let (path, first) = (dir.join(LAST), batch(3, 2, &["d"]));
+        fs::write(&path, [first.clone(), vec![0; 300], batch(5, 2, &["f"]), vec![0; 5_000]].concat()).unwrap();
+        assert!(is_damage(&found(&dir).end, &path, first.len()));
+        // Earlier epochs have ended before.
+        fs::write(&path, [first.clone(), vec![0; 300], batch(5, 1, &["f"]), vec![0; 5_000]].concat()).unwrap();
+        assert_eq!(found(&dir).end, End::Clean);
+        // A recycled segment: what it held before lies before the start of the log.
+        fs::remove_file(dir.join(FIRST)).unwrap();
+        fs::write(&path, [first.clone(), batch(1, 2, &["b"]), batch(2, 2, &["c"])].concat()).unwrap();
+        assert_eq!((found(&dir).end, found(&dir).next), (End::Clean, 4));
+        fs::remove_dir_all(dir).unwrap();
     }
 
     #[test]
