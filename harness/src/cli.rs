@@ -130,7 +130,7 @@ fn act(command: Command) -> anyhow::Result<ExitCode> {
         Command::Engines { dir, json } => list::engines(&dir, json),
         Command::Profiles => list::profiles(),
         Command::Explain { profile } => {
-            let (profile, _) = run::profiles::load(&profile)?;
+            let profile = profile::Profile::load(&profile).map_err(Usage::from_error)?;
             print(&profile::explain(&profile))
         }
         Command::Show { run } => {

@@ -15,7 +15,7 @@ const KIND: &str = "ceilings";
 /// What ceilings were measured for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
-    /// The machine's identity, processor and build.
+    /// The machine's identity, processor, kernel, cores that may be used, and build.
     pub machine: String,
     /// Device under the directory, with its file system.
     pub device: String,
@@ -32,7 +32,14 @@ impl Key {
     pub fn of(dir: &Path) -> Self {
         let device = Device::of(dir).ok().flatten().map_or_else(|| "none".to_owned(), |device| device.name);
         Self {
-            machine: format!("{} {} {}", machine::machine_id(), machine::cpu_model(), build_kind()),
+            machine: format!(
+                "{} {} {} {:?} {}",
+                machine::machine_id(),
+                machine::cpu_model(),
+                machine::kernel(),
+                machine::allowed_cpus(),
+                build_kind()
+            ),
             device: format!("{device} {}", machine::file_system(dir)),
         }
     }

@@ -13,7 +13,7 @@ use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 pub struct Job {
     /// Profile: name or file, as on the command line.
     pub profile: String,
-    /// SHA-256 of its text: the child refuses another.
+    /// SHA-256 of its text and its traces': the child refuses others.
     pub profile_sha256: String,
     /// What is left open by the profile.
     pub peak: Option<f64>,
@@ -151,9 +151,9 @@ impl Job {
     /// # Errors
     /// The profile cannot be read, or has changed since.
     pub fn profile(&self) -> anyhow::Result<Profile> {
-        let (profile, sha256) = crate::run::profiles::load(&self.profile)?;
-        if sha256 != self.profile_sha256 {
-            bail!("{}: the profile was changed while the run was starting", self.profile);
+        let profile = Profile::load(&self.profile).map_err(crate::config::Usage::from_error)?;
+        if profile.sha256 != self.profile_sha256 {
+            bail!("{}: the profile or a trace of it was changed while the run was starting", self.profile);
         }
         Ok(profile)
     }
@@ -212,6 +212,12 @@ impl Job {
         })
     }
 
+    /// Helper threads have no other cores than the shards'.
+    #[must_use]
+    pub fn helpers_share(&self) -> bool {
+        !self.helper_cpus.is_empty() && self.helper_cpus.iter().all(|cpu| self.shard_cpus.contains(cpu))
+    }
+
     /// How long a backlog may drain.
     #[must_use]
     pub fn drain(&self) -> Duration {
@@ -264,6 +270,35 @@ mod tests {
             assert_eq!(line.parse::<Event>().unwrap(), event);
         }
         assert!("not a line".parse::<Event>().is_err());
+    }
+
+    #[test]
+    fn a_trace_that_was_changed_after_the_parent_read_it_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let shipped = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../workloads");
+        let trace = "traces/worldcup98-1998-06-30.csv";
+        std::fs::create_dir(folder.path().join("traces")).unwrap();
+        for file in ["worldcup98.toml", trace] {
+            std::fs::copy(shipped.join(file), folder.path().join(file)).unwrap();
+        }
+        let name = folder.path().join("worldcup98.toml").to_str().unwrap().to_owned();
+        let job = serde_json::json!({
+            "profile": name, "profile_sha256": Profile::load(&name).unwrap().sha256,
+            "peak": null, "rate": null, "speed": null, "seed": null, "task": { "task": "play" },
+            "engine": "memory", "durability": "none", "commit": "inflight", "layout": "partition", "send": null,
+            "shards": 1, "generator_cpu": 0, "shard_cpus": [1], "helper_cpus": [1], "data_dir": "", "out_dir": null,
+            "sizes": {
+                "segment_bytes": 0, "retention_bytes": 0, "inflight_bytes": 0, "index_interval_bytes": 0,
+                "tail_cache_bytes": 0, "intake_bytes": 0,
+            },
+            "order": 1, "wall": null, "drain_ms": 0, "stages": false, "keep": false,
+        });
+        let job: Job = serde_json::from_value(job).unwrap();
+        job.profile().unwrap();
+        assert!(job.helpers_share() && !Job { helper_cpus: vec![1, 2], ..job.clone() }.helpers_share());
+        let counts = std::fs::read_to_string(folder.path().join(trace)).unwrap();
+        std::fs::write(folder.path().join(trace), format!("# later\n{counts}")).unwrap();
+        assert!(job.profile().unwrap_err().to_string().contains("a trace of it was changed"));
     }
 
     #[test]

@@ -165,7 +165,7 @@ fn manifest(
         run: summary.run.id.clone(),
         started: summary.run.started.clone(),
         command,
-        profile_sha256: prepared.sha256.clone(),
+        profile_sha256: prepared.profile.sha256.clone(),
         schedule_sha256: crate::schedule::hash(resolved),
         seed: resolved.seed,
         config: serde_json::json!({
@@ -175,6 +175,7 @@ fn manifest(
             "commit": summary.run.commit,
             "layout": summary.run.layout,
             "send": config.send.map(|path| path.name()),
+            "stages": config.stages,
             "shards": config.shards,
             "speed": resolved.speed,
             "rate": resolved.rate,
@@ -212,6 +213,7 @@ fn command(prepared: &Prepared, config: &RunConfig, resolved: &Resolved, plateau
     words.push(format!("--commit {}", config.commit));
     words.push(format!("--layout {}", resolved.layout));
     words.extend(config.send.map(|path| format!("--send {path}")));
+    words.extend(config.stages.then(|| "--stages".to_owned()));
     words.push(format!("--shards {}", config.shards));
     words.extend(config.given.iter().cloned());
     words.extend(plateau.map(|plateau| format!("--peak {}", plateau.messages_per_s)));

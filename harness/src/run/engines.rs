@@ -51,7 +51,7 @@ impl Schedule<'_> {
         let send = config.send.filter(|_| engine.capabilities().readable);
         Job {
             profile: prepared.given.clone(),
-            profile_sha256: prepared.sha256.clone(),
+            profile_sha256: prepared.profile.sha256.clone(),
             peak: self.settings.peak,
             rate: self.settings.rate,
             speed: self.settings.speed,

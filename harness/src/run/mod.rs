@@ -12,7 +12,6 @@ pub mod order;
 pub mod prepare;
 pub mod probe;
 pub mod process;
-pub mod profiles;
 pub mod results;
 pub mod screen;
 pub mod settle;

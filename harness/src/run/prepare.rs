@@ -1,6 +1,6 @@
 //! Everything that is fixed before a run touches the disk: the profile, what can run here, where data go, what fits.
 
-use super::{cache, facts, profiles, screen::Screen, walls};
+use super::{cache, facts, screen::Screen, walls};
 use crate::calibrate::{Ceilings, remembered};
 use crate::child::{job::Sizes, play::batch_bytes};
 use crate::config::{RunConfig, Usage, results_root};
@@ -25,8 +25,6 @@ pub struct Prepared {
     pub given: String,
     /// The profile.
     pub profile: Profile,
-    /// SHA-256 of its text.
-    pub sha256: String,
     /// Engines that can run, in the order asked for.
     pub available: Vec<EngineKind>,
     /// Engines that were asked for and cannot run here, and why.
@@ -43,7 +41,7 @@ impl Prepared {
     /// # Errors
     /// [`crate::config::Usage`] for a profile that is none; no directory to write to.
     pub fn new(given: &str, config: &RunConfig) -> anyhow::Result<Self> {
-        let (profile, sha256) = profiles::load(given)?;
+        let profile = Profile::load(given).map_err(Usage::from_error)?;
         // What cannot be is told before anything is probed; only the height may still be open.
         match profile.resolve(&settings(config, None)) {
             Ok(_) | Err(SettingsError::PeakNeeded { .. }) => {}
@@ -60,7 +58,7 @@ impl Prepared {
                 Availability::Unavailable(why) => unavailable.push((*engine, why)),
             }
         }
-        Ok(Self { given: given.to_owned(), profile, sha256, available, unavailable, results_root, data_parent })
+        Ok(Self { given: given.to_owned(), profile, available, unavailable, results_root, data_parent })
     }
 
     /// An engine with files takes part.
@@ -129,9 +127,16 @@ impl Prepared {
         walls::Key {
             machine: format!("{} {} {}", machine::machine_id(), machine::cpu_model(), facts::build_kind()),
             device: format!("{device} {}", machine::file_system(&self.data_parent)),
-            profile: self.sha256.clone(),
+            profile: self.profile.sha256.clone(),
             shards: config.shards,
-            choices: format!("{} {} {:?} {:?}", config.commit, self.layout(config), config.send, config.placement),
+            choices: format!(
+                "{} {} {:?} {:?} {:?}",
+                config.commit,
+                self.layout(config),
+                config.send,
+                config.placement,
+                config.sizes
+            ),
         }
     }
 
@@ -174,4 +179,20 @@ fn nearest_existing(path: &Path) -> anyhow::Result<PathBuf> {
         bail!("{} is a file where a directory is needed", existing.display());
     }
     Ok(existing.to_path_buf())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Options;
+
+    #[test]
+    fn walls_are_of_the_sizes_that_they_were_measured_with() {
+        let config = RunConfig::new(&Options::default(), None).unwrap();
+        let mut other = RunConfig::new(&Options::default(), None).unwrap();
+        let prepared = Prepared::new("steady", &config).unwrap();
+        assert_eq!(prepared.walls_key(&config), prepared.walls_key(&other));
+        other.sizes.inflight = Some(1 << 20);
+        assert_ne!(prepared.walls_key(&config), prepared.walls_key(&other));
+    }
 }

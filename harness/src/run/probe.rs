@@ -70,14 +70,18 @@ pub fn walls(
             rate: None,
             ..schedule.job(prepared, config, *engine, dir)
         };
-        match listen(&job, interrupts, |_| {})? {
+        let answer = listen(&job, interrupts, |_| {})?;
+        // A probe that was cut short is no wall, whatever it says.
+        if interrupts.any() {
+            return Ok(None);
+        }
+        match answer {
             Answer::Event(Event::Probed(probed)) => found.push(Wall {
                 engine: engine.name().to_owned(),
                 durability: durability.to_string(),
                 messages_per_s: probed.messages_per_s,
                 harness_bound: probed.generator_busy > HARNESS_BOUND,
             }),
-            _ if interrupts.any() => return Ok(None),
             Answer::Event(Event::Failed { why, .. }) | Answer::Died(why) if *engine == EngineKind::Null => {
                 anyhow::bail!("the null engine, which measures the harness, failed: {why}");
             }

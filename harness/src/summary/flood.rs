@@ -36,12 +36,6 @@ pub fn dry_from(series: &Series, interval_s: f64, left_messages: u64) -> Dry {
     }
 }
 
-/// Seconds that an engine was under, given where the series ends.
-pub fn under_s(series: &Series, interval_s: f64) -> f64 {
-    let threshold = under_threshold(&series.offered_per_s);
-    series.backlog.iter().filter(|backlog| **backlog as f64 > threshold).count() as f64 * interval_s
-}
-
 /// What the fluid model says of one schedule and one capacity.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fluid {
@@ -160,6 +154,5 @@ mod tests {
         assert_eq!(dry_from(&series(&[0, 101, 50, 200, 3]), 1.0, 0), Dry::Again { under_at_s: 1.0, at_s: 4.0 });
         assert_eq!(dry_from(&series(&[0, 300, 900]), 1.0, 900), Dry::Not { under_at_s: 1.0, left_messages: 900 });
         assert_eq!(dry_from(&series(&[0, 7]), 1.0, 7), Dry::Not { under_at_s: 1.0, left_messages: 7 });
-        assert_eq!(under_s(&series(&[0, 101, 50, 200, 3]), 1.0), 2.0);
     }
 }

@@ -49,7 +49,7 @@ pub struct Manifest {
     pub started: String,
     /// The command that repeats the run.
     pub command: String,
-    /// SHA-256 of the profile's text.
+    /// SHA-256 of the profile's text and its traces'.
     pub profile_sha256: String,
     /// SHA-256 of the schedule: arrivals, sizes, partitions.
     pub schedule_sha256: String,

@@ -24,7 +24,7 @@ pub use files::{
     LATENCY_FILE, MANIFEST_FILE, REPORT_FILE, ResultError, SERIES_COLUMNS, SERIES_FILE, SUMMARY_FILE, load_manifest,
     load_summary, store_json, store_series,
 };
-pub use flood::{Fluid, UNDER_QUEUE_MS, dry_from, under_s, under_threshold};
+pub use flood::{Fluid, UNDER_QUEUE_MS, dry_from, under_threshold};
 pub use machine::{Cores, Machine, Manifest};
 
 use serde::{Deserialize, Serialize};
