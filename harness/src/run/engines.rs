@@ -78,10 +78,7 @@ impl Schedule<'_> {
     }
 }
 
-/// Plays the schedule on every engine; results in the order asked for.
-///
-/// # Errors
-/// A directory cannot be made or a process not started. What goes wrong inside a child is the engine's result.
+/// Plays the schedule on every engine; results in the order asked for. What goes wrong is the engine's result.
 pub fn play_all(
     prepared: &Prepared,
     config: &RunConfig,
@@ -90,7 +87,7 @@ pub fn play_all(
     base: &Path,
     screen: &mut Screen,
     interrupts: &Interrupts,
-) -> anyhow::Result<Vec<EngineResult>> {
+) -> Vec<EngineResult> {
     let mut played: Vec<EngineResult> = Vec::new();
     for (place, index) in order::draw(schedule.resolved.seed, prepared.available.len()).into_iter().enumerate() {
         let engine = prepared.available[index];
@@ -98,36 +95,43 @@ pub fn play_all(
             break;
         }
         settle::settle(&prepared.data_parent, screen, interrupts);
-        let (data_dir, scratch) = data_dir(config, base, engine)?;
-        let job = Job {
-            out_dir: Some(results.path.clone()),
-            order: place as u32 + 1,
-            keep: scratch.is_none() && EngineKind::DISK.contains(&engine),
-            ..schedule.job(prepared, config, engine, data_dir)
+        let order = place as u32 + 1;
+        let result = match data_dir(config, base, engine) {
+            Ok((data_dir, scratch)) => {
+                let job = Job {
+                    out_dir: Some(results.path.clone()),
+                    order,
+                    keep: scratch.is_none() && EngineKind::DISK.contains(&engine),
+                    ..schedule.job(prepared, config, engine, data_dir)
+                };
+                play_one(&job, schedule.resolved, screen, interrupts)
+            }
+            Err(error) => Err(error),
         };
-        let result = play_one(&job, schedule.resolved, screen, interrupts)?;
+        // What keeps one engine from running takes nothing from the others.
+        let result = result.unwrap_or_else(|error| {
+            let why = format!("{error:#}");
+            without_figures(engine.name(), order, Status::Failed { why })
+        });
         screen.line(&ended(&result));
         played.push(result);
-        drop(scratch);
     }
-    Ok(config
-        .engines
-        .iter()
-        .map(|engine| {
-            let own = played.iter().find(|result| result.name == engine.name()).cloned();
-            let unavailable = prepared.unavailable.iter().find(|(kind, _)| kind == engine);
-            own.unwrap_or_else(|| EngineResult {
-                name: engine.name().to_owned(),
-                status: match unavailable {
-                    Some((_, why)) => Status::Unavailable { why: why.clone() },
-                    None => Status::Partial { why: "interrupted before it began".to_owned() },
-                },
-                send: String::new(),
-                order: 0,
-                measurement: None,
-            })
+    let of = |engine: &EngineKind| {
+        let own = played.iter().find(|result| result.name == engine.name()).cloned();
+        let unavailable = prepared.unavailable.iter().find(|(kind, _)| kind == engine);
+        own.unwrap_or_else(|| {
+            let status = match unavailable {
+                Some((_, why)) => Status::Unavailable { why: why.clone() },
+                None => Status::Partial { why: "interrupted before it began".to_owned() },
+            };
+            without_figures(engine.name(), 0, status)
         })
-        .collect())
+    };
+    config.engines.iter().map(of).collect()
+}
+
+fn without_figures(name: &str, order: u32, status: Status) -> EngineResult {
+    EngineResult { name: name.to_owned(), status, send: String::new(), order, measurement: None }
 }
 
 /// Where an engine keeps its data: `--dir` (with several engines a folder of it), kept; or a folder of its own that is removed.
@@ -164,13 +168,7 @@ fn play_one(
         }
         _ => {}
     })?;
-    let failed = |status| EngineResult {
-        name: job.engine.clone(),
-        status,
-        send: String::new(),
-        order: job.order,
-        measurement: None,
-    };
+    let failed = |status| without_figures(&job.engine, job.order, status);
     Ok(match answer {
         Answer::Event(Event::Measured(result)) => *result,
         Answer::Event(Event::Failed { why, unavailable: true }) => failed(Status::Unavailable { why }),

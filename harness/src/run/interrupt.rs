@@ -1,8 +1,8 @@
-//! Ctrl-C and SIGTERM: the first asks for an orderly end, the second for an end at once.
+//! Ctrl-C, SIGTERM and a terminal that is closed: the first asks for an orderly end, the second for an end at once.
 
 use anyhow::Context;
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
 use std::sync::{
@@ -21,7 +21,12 @@ impl Interrupts {
     /// The system refuses a handler or a thread.
     pub fn listen() -> anyhow::Result<Self> {
         let interrupts = Self::default();
-        let mut signals = Signals::new([SIGINT, SIGTERM]).context("listen for Ctrl-C")?;
+        let mut wanted = vec![SIGINT, SIGTERM];
+        // `nohup` wants a run to go on without its terminal.
+        if !is_ignored(SIGHUP) {
+            wanted.push(SIGHUP);
+        }
+        let mut signals = Signals::new(wanted).context("listen for Ctrl-C")?;
         let count = interrupts.clone();
         let listen = move || signals.forever().for_each(|_| count.count());
         std::thread::Builder::new().name("signals".to_owned()).spawn(listen).context("start a thread")?;
@@ -43,4 +48,12 @@ impl Interrupts {
     pub fn again(&self) -> bool {
         self.0.load(Ordering::Relaxed) > 1
     }
+}
+
+/// Whether this process was started with a signal ignored (proc_pid_status(5), `SigIgn`).
+#[must_use]
+pub fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }

@@ -20,13 +20,13 @@ pub mod walls;
 
 use crate::config::{Peak, RunConfig};
 use crate::profile::Plan;
-use crate::summary::{EngineResult, Plateau, Status, Wall};
-use anyhow::bail;
+use crate::summary::{EngineResult, Manifest, Plateau, Status, Summary, Wall};
+use anyhow::{Context, bail};
 use interrupt::Interrupts;
 use prepare::Prepared;
 use results::Results;
 use screen::Screen;
-use std::{path::Path, process::ExitCode};
+use std::{io::Write, path::Path, process::ExitCode};
 use utc::Utc;
 
 /// Exit statuses of the command, as its documentation has them.
@@ -64,10 +64,10 @@ pub fn run(profile: &str, config: &RunConfig) -> anyhow::Result<ExitCode> {
     let played = play(&prepared, config, &results, &mut screen, &interrupts, started);
     screen.clear();
     match played {
-        Ok(Some(code)) => Ok(code),
+        Ok(Some(played)) => keep(&played, config, &results, &mut screen, &interrupts),
         Ok(None) => {
             results.discard();
-            eprintln!("interrupted before an engine was measured: nothing to keep");
+            screen.line("interrupted before an engine was measured: nothing to keep");
             Ok(ExitCode::from(exit::INTERRUPTED))
         }
         Err(error) => {
@@ -75,6 +75,44 @@ pub fn run(profile: &str, config: &RunConfig) -> anyhow::Result<ExitCode> {
             Err(error)
         }
     }
+}
+
+/// Stores and tells what was measured. Whatever goes wrong from here on, it stays.
+fn keep(
+    (summary, manifest): &(Summary, Manifest),
+    config: &RunConfig,
+    results: &Results,
+    screen: &mut Screen,
+    interrupts: &Interrupts,
+) -> anyhow::Result<ExitCode> {
+    let stored = results.store(summary, manifest);
+    if let Ok(missing) = &stored {
+        missing.iter().for_each(|what| screen.line(&format!("warning: {what}")));
+    }
+    screen.clear();
+    let text = if config.json {
+        serde_json::to_string_pretty(summary)?
+    } else {
+        let report = shown(&results.path).join(crate::summary::REPORT_FILE);
+        crate::table::render(summary, report.is_file().then_some(report.as_path()))
+    };
+    // Nobody may be there to read it any more, and the files have it.
+    writeln!(std::io::stdout().lock(), "{}", text.trim_end()).ok();
+    stored.with_context(|| format!("keep what was measured in {}", results.path.display()))?;
+    let failed = summary.engines.iter().any(|engine| match engine.status {
+        Status::Failed { .. } => true,
+        Status::Unavailable { .. } => config.engines_named,
+        Status::Ok | Status::Partial { .. } => false,
+    });
+    Ok(ExitCode::from(if interrupts.any() {
+        exit::INTERRUPTED
+    } else if failed {
+        exit::FAILED
+    } else if config.strict && !summary.is_valid() {
+        exit::INVALID
+    } else {
+        exit::DONE
+    }))
 }
 
 /// The run itself; `None` when it was interrupted before anything was measured.
@@ -85,7 +123,7 @@ fn play(
     screen: &mut Screen,
     interrupts: &Interrupts,
     started: Utc,
-) -> anyhow::Result<Option<ExitCode>> {
+) -> anyhow::Result<Option<(Summary, Manifest)>> {
     let base = config.dir.clone().unwrap_or_else(|| results.data());
     let machine = facts::machine(&prepared.data_parent, &config.placement, prepared.on_disk());
     let (walls, plateau) = match height(prepared, config, &base, screen, interrupts)? {
@@ -98,7 +136,7 @@ fn play(
     let plan = prepared.plan(&resolved, &sizes);
     prepared.fits(&plan, &sizes)?;
     let schedule = engines::Schedule { settings, resolved: &resolved, sizes, walls: &walls };
-    let engines = engines::play_all(prepared, config, &schedule, results, &base, screen, interrupts)?;
+    let engines = engines::play_all(prepared, config, &schedule, results, &base, screen, interrupts);
     if engines.iter().all(|engine| engine.measurement.is_none()) {
         if interrupts.any() {
             return Ok(None);
@@ -107,29 +145,7 @@ fn play(
         bail!("{}", engines.iter().map(failure).collect::<Vec<_>>().join("; "));
     }
     let facts = assemble::Facts { started, machine, walls, plateau, plan, interrupted: interrupts.any() };
-    let (summary, manifest) = assemble::assemble(prepared, config, &resolved, &results.name, engines, facts);
-    results.store(&summary, &manifest)?;
-    screen.clear();
-    if config.json {
-        println!("{}", serde_json::to_string_pretty(&summary)?);
-    } else {
-        let report = shown(&results.path).join(crate::summary::REPORT_FILE);
-        println!("{}", crate::table::render(&summary, Some(&report)).trim_end());
-    }
-    let failed = summary.engines.iter().any(|engine| match engine.status {
-        Status::Failed { .. } => true,
-        Status::Unavailable { .. } => config.engines_named,
-        Status::Ok | Status::Partial { .. } => false,
-    });
-    Ok(Some(ExitCode::from(if interrupts.any() {
-        exit::INTERRUPTED
-    } else if failed {
-        exit::FAILED
-    } else if config.strict && !summary.is_valid() {
-        exit::INVALID
-    } else {
-        exit::DONE
-    })))
+    Ok(Some(assemble::assemble(prepared, config, &resolved, &results.name, engines, facts)))
 }
 
 /// Why an engine has no figures.

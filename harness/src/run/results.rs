@@ -77,23 +77,25 @@ impl Results {
         }
     }
 
-    /// Writes every file of a run, points `latest` to it and adds its line to the registry.
+    /// Writes every file of a run, points `latest` to it and adds its line to the registry. Returns what came to nothing of what is only
+    /// made from the files or points to them, in words.
     ///
     /// # Errors
-    /// A file cannot be written.
-    pub fn store(&self, summary: &Summary, manifest: &Manifest) -> anyhow::Result<()> {
-        store_json(&self.path, MANIFEST_FILE, manifest)?;
+    /// A file with figures cannot be written.
+    pub fn store(&self, summary: &Summary, manifest: &Manifest) -> anyhow::Result<Vec<String>> {
         store_json(&self.path, SUMMARY_FILE, summary)?;
+        store_json(&self.path, MANIFEST_FILE, manifest)?;
         let at = |file: &str| self.path.join(file);
         let context = |file: &str| format!("write {}", at(file).display());
         self.write_latencies(summary).with_context(|| context(LATENCY_FILE))?;
         store_series(&self.path, summary)?;
         let report = crate::report::render(summary, Some(manifest));
-        fs::write(at(REPORT_FILE), report).with_context(|| context(REPORT_FILE))?;
-        if self.local {
-            self.point_latest().with_context(|| format!("point {LATEST} to {}", self.name))?;
-        }
-        self.register(summary).with_context(|| format!("add to {REGISTRY_FILE}"))
+        let report = fs::write(at(REPORT_FILE), report).with_context(|| context(REPORT_FILE));
+        let latest = if self.local { self.point_latest() } else { Ok(()) };
+        let latest = latest.with_context(|| format!("point {LATEST} to {}", self.name));
+        let registered = self.register(summary).with_context(|| format!("add the run to {REGISTRY_FILE}"));
+        let outcomes = [report, latest, registered];
+        Ok(outcomes.into_iter().filter_map(Result::err).map(|error| format!("could not {error:#}")).collect())
     }
 
     /// Joins what the children left into one interval log.
@@ -116,7 +118,9 @@ impl Results {
         let parent = self.root.join("local");
         let new = parent.join(format!(".{LATEST}-{}", std::process::id()));
         std::os::unix::fs::symlink(&self.name, &new)?;
-        fs::rename(new, parent.join(LATEST))
+        fs::rename(&new, parent.join(LATEST)).inspect_err(|_| {
+            fs::remove_file(&new).ok();
+        })
     }
 
     fn register(&self, summary: &Summary) -> std::io::Result<()> {

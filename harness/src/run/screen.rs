@@ -20,6 +20,12 @@ pub struct Screen {
     last: Option<(Instant, String)>,
 }
 
+/// Who watches may be gone, with the terminal: the run still ends in order, and nothing is told.
+fn say(text: std::fmt::Arguments<'_>) {
+    let mut screen = std::io::stderr().lock();
+    screen.write_fmt(text).and_then(|()| screen.flush()).ok();
+}
+
 impl Default for Screen {
     fn default() -> Self {
         Self { terminal: std::io::stderr().is_terminal(), shown: false, last: None }
@@ -30,21 +36,20 @@ impl Screen {
     /// A line that stays.
     pub fn line(&mut self, text: &str) {
         self.clear();
-        eprintln!("{text}");
+        say(format_args!("{text}\n"));
     }
 
     /// The moving line. `topic` is what it is about: a change is worth a line even where nothing moves.
     pub fn moving(&mut self, topic: &str, text: &str) {
         if self.terminal {
             let cut: String = text.chars().take(COLUMNS).collect();
-            eprint!("\r\x1b[2K{cut}");
-            std::io::stderr().flush().ok();
+            say(format_args!("\r\x1b[2K{cut}"));
             self.shown = true;
             return;
         }
         let due = self.last.as_ref().is_none_or(|(at, about)| about != topic || at.elapsed() >= QUIET);
         if due {
-            eprintln!("{text}");
+            say(format_args!("{text}\n"));
             self.last = Some((Instant::now(), topic.to_owned()));
         }
     }
@@ -52,8 +57,7 @@ impl Screen {
     /// Takes the moving line away.
     pub fn clear(&mut self) {
         if self.shown {
-            eprint!("\r\x1b[2K");
-            std::io::stderr().flush().ok();
+            say(format_args!("\r\x1b[2K"));
             self.shown = false;
         }
     }

@@ -3,7 +3,7 @@
 use crate::place::{Place, err, out};
 use harness::summary::{RunState, Status, load_manifest};
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fs};
 
 #[test]
 fn a_run_leaves_every_file_and_every_message_is_accounted_for() {
@@ -121,6 +121,50 @@ fn a_run_that_is_not_valid_ends_with_3_only_when_strict() {
     let valid = place.summary().is_valid();
     assert_eq!(code, Some(if valid { 0 } else { 3 }));
     assert!(!valid || !cfg!(debug_assertions), "a debug build is not valid");
+}
+
+#[test]
+fn a_run_whose_gate_must_fail_ends_with_3_when_strict() {
+    let place = Place::new(0.2);
+    // One core for generator and shard, on any machine.
+    let core = harness::cost::machine::allowed_cpus()[0].to_string();
+    let arguments = ["run", "short.toml", "--engine", "null", "--durability", "none", "--cpus", &core, "--strict"];
+    let output = place.run(&arguments);
+    assert_eq!(output.status.code(), Some(3), "{}", err(&output));
+    let summary = place.summary();
+    assert!(summary.failed_gates().any(|(engine, verdict)| engine.is_none() && verdict.gate == "cores"));
+}
+
+#[test]
+fn the_command_that_repeats_a_run_measures_the_stages_again() {
+    let place = Place::new(0.2);
+    let output = place.run(&["run", "short.toml", "--engine", "memory", "--durability", "none", "--stages"]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    assert!(place.summary().run.command.contains(" --stages"), "{}", place.summary().run.command);
+    let manifest = load_manifest(&place.latest()).unwrap();
+    assert_eq!(manifest.config["stages"], true);
+}
+
+#[test]
+fn what_was_measured_stays_when_only_its_bookkeeping_fails() {
+    let place = Place::new(0.2);
+    // A folder stands where the link should, and where the registry should.
+    fs::create_dir_all(place.latest()).unwrap();
+    fs::write(place.latest().join("mine"), "x").unwrap();
+    fs::create_dir_all(place.path().join("results/local/registry.ndjson")).unwrap();
+    let output = place.run(&["run", "short.toml", "--engine", "null", "--durability", "none"]);
+    assert_eq!(output.status.code(), Some(0), "{}", err(&output));
+    for what in ["warning: could not point latest", "warning: could not add the run to registry.ndjson"] {
+        assert!(err(&output).contains(what), "{}", err(&output));
+    }
+    let listed = fs::read_dir(place.path().join("results/local")).unwrap();
+    let mut names: Vec<String> = listed
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains("short"))
+        .collect();
+    let name = names.pop().expect("the run's folder");
+    assert!(names.is_empty(), "{names:?}");
+    harness::summary::load_summary(&place.path().join("results/local").join(name)).unwrap();
 }
 
 #[test]
