@@ -312,7 +312,8 @@ impl Consumers {
             return self.end(number, "a batch is larger than any that was sent");
         }
         if !tail && (!self.catching_up || reader.log.next_offset() >= reader.subscription.until) {
-            reader.passes += 1;
+            // One that ends with its phase has not come to the end of the history.
+            reader.passes += u64::from(reader.log.next_offset() >= reader.subscription.until);
             reader.live = false;
             // What retention took from the history will not come back: the next pass begins after it, or is none.
             let subscription = &mut reader.subscription;

@@ -2,7 +2,8 @@
 //!
 //! A flood that overtops the engine leaves a queue in the schedule, and when there is room again the generator needs time to work
 //! through it. That time is the queue's, not lateness: while a backlog stands that began with a full intake, a message is late only by
-//! what it took to send it once the one before it was sent. Whatever else keeps a message from being sent is lateness.
+//! what it took to send it once the one before it was sent, and by what was taken from the generator since there was room last: all that
+//! is sent before it has caught up comes so much later. Whatever else keeps a message from being sent is lateness.
 
 use super::{
     clock::now_ns,
@@ -47,8 +48,6 @@ pub struct Tally {
     pub refused: u64,
     /// Messages answered as poisoned.
     pub poisoned: u64,
-    /// Times that a batch found the intake full.
-    pub blocked: u64,
 }
 
 /// One shard's part of the load.
@@ -67,6 +66,8 @@ pub struct Feed {
     engine_waits_ns: u64,
     /// The intake was full, and the generator has not yet caught up with the schedule.
     behind: bool,
+    /// While it is behind: time taken from the generator since the intake was full last. All that it sends is late by it.
+    debt_ns: u64,
     /// Bytes in the intake when it was found full; 0 once there is room again.
     full_bytes: u64,
     /// Number of the shard's next batch; it chooses the payload.
@@ -103,6 +104,7 @@ impl Feed {
             sequences: vec![0; own],
             engine_waits_ns: 0,
             behind: false,
+            debt_ns: 0,
             full_bytes: 0,
             // Shards draw payloads from different places.
             number: u64::from(shard) << 40,
@@ -125,7 +127,8 @@ impl Feed {
     fn blocked(&mut self, batches: u32) -> Turn {
         self.engine_waits_ns = now_ns();
         self.behind = true;
-        self.tally.blocked += 1;
+        // Without what was taken before, it would have been full as well.
+        self.debt_ns = 0;
         if batches > 0 { Turn::Sent } else { Turn::Blocked }
     }
 
@@ -135,7 +138,21 @@ impl Feed {
         self.next = self.schedule.next();
         self.pace = pace;
         self.engine_waits_ns = 0;
+        self.caught_up();
+    }
+
+    fn caught_up(&mut self) {
         self.behind = false;
+        self.debt_ns = 0;
+    }
+
+    /// In a turn that ended at `at_ns` the machine took the generator's core for a while: nothing could be sent, whatever room there was.
+    pub fn taken(&mut self, taken_ns: u64, at_ns: u64) {
+        if self.behind {
+            self.debt_ns += taken_ns;
+            // The next message is not late by it twice: since the one before it, and as all that follow.
+            self.engine_waits_ns = (self.engine_waits_ns + taken_ns).min(at_ns);
+        }
     }
 
     /// Sends what is due, bounded. `start_ns` is the schedule's start on CLOCK_MONOTONIC, `at_ns` the time now, both CLOCK_MONOTONIC.
@@ -148,7 +165,7 @@ impl Feed {
                 Pace::Closed => at_ns,
             };
             if intended_ns > at_ns {
-                self.behind = false;
+                self.caught_up();
                 break if batches > 0 { Turn::Sent } else { Turn::Until(intended_ns) };
             }
             if batches == BATCHES_A_TURN {
@@ -175,7 +192,8 @@ impl Feed {
             encoder.encode(shape, place, &content);
             at_ns = now_ns();
             self.producer.publish(arrival.partition, arrival.messages);
-            let sent = Sent::new(intended_ns, self.engine_waits_ns, at_ns, arrival.messages, bytes as u32);
+            let engine_waits_ns = self.engine_waits_ns.saturating_sub(self.debt_ns);
+            let sent = Sent::new(intended_ns, engine_waits_ns, at_ns, arrival.messages, bytes as u32);
             if self.behind {
                 self.engine_waits_ns = at_ns;
             }
@@ -277,7 +295,6 @@ impl Tally {
             acknowledged_bytes: self.acknowledged_bytes + other.acknowledged_bytes,
             refused: self.refused + other.refused,
             poisoned: self.poisoned + other.poisoned,
-            blocked: self.blocked + other.blocked,
         }
     }
 }

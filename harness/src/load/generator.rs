@@ -148,7 +148,8 @@ impl Generator {
             let receive_start_ns = now_ns();
             let received = self.consumers.turn(receive_start_ns, &mut recorder)?;
             at_ns = now_ns();
-            taken.turn(turn_start_ns, at_ns);
+            let taken_ns = taken.turn(turn_start_ns, at_ns);
+            self.feeds.iter_mut().for_each(|feed| feed.taken(taken_ns, at_ns));
             let closed_ns = (at_ns - receive_start_ns) as f64 * received.closed_loop_share();
             if worked || received.tail_bytes > 0 {
                 busy.add(turn_start_ns, at_ns - closed_ns as u64);

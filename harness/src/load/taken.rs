@@ -31,22 +31,24 @@ impl Taken {
         Self { wall_ns, cpu_ns, begun_ns: wall_ns, slept_ns: 0, until_ns: wall_ns, gaps: histogram() }
     }
 
-    /// A turn went from `from_ns` to `to_ns` of CLOCK_MONOTONIC, and the thread never wanted to sleep in it.
-    pub fn turn(&mut self, from_ns: u64, to_ns: u64) {
+    /// A turn went from `from_ns` to `to_ns` of CLOCK_MONOTONIC, and the thread never wanted to sleep in it. Returns what was taken of it.
+    pub fn turn(&mut self, from_ns: u64, to_ns: u64) -> u64 {
         self.until_ns = to_ns;
-        if to_ns - from_ns >= LONG_NS {
-            self.look(from_ns, to_ns, thread_cpu_ns());
+        if to_ns - from_ns < LONG_NS {
+            return 0;
         }
+        self.look(from_ns, to_ns, thread_cpu_ns())
     }
 
     /// `cpu_ns` is the thread's processor clock at `to_ns`. What was taken in short turns since the last look is small change and counted
     /// with this one, which it cannot make longer than it was.
-    fn look(&mut self, from_ns: u64, to_ns: u64, cpu_ns: u64) {
+    fn look(&mut self, from_ns: u64, to_ns: u64, cpu_ns: u64) -> u64 {
         let taken = (to_ns - self.wall_ns).saturating_sub(cpu_ns - self.cpu_ns).min(to_ns - from_ns);
         (self.wall_ns, self.cpu_ns) = (to_ns, cpu_ns);
         if taken > 0 {
             self.gaps.saturating_record(taken);
         }
+        taken
     }
 
     /// The thread slept from `from_ns` to `to_ns` because it wanted to.
