@@ -130,7 +130,7 @@ results/local/latest/report.html
 fn a_harness_bound_row_is_marked_and_its_wall_is_a_lower_bound() {
     let mut summary = night();
     measured(&mut summary, "mmap").generator =
-        GeneratorLoad { busy_share_peak: 0.967, harness_bound: true, taken: None };
+        GeneratorLoad { busy_share_peak: 0.967, busy_share_plateau: None, harness_bound: true, taken: None };
     for wall in summary.walls.iter_mut().filter(|wall| wall.engine == "mmap") {
         wall.harness_bound = true;
     }
@@ -238,7 +238,7 @@ fn the_widest_numbers_still_fit() {
     }
     for engine in &mut summary.engines {
         let measured = engine.measurement.as_mut().expect("the night measures all three engines");
-        let wide = LatencySet::from_histogram(2_000_000, |_| 12_345_678, 99_999_999);
+        let wide = LatencySet::from_histogram(2_000_000, 1, |_| 12_345_678, 99_999_999);
         for phase in measured.phases.iter_mut().chain([&mut measured.total]) {
             phase.response = wide;
             phase.end_to_end = Some(wide);

@@ -165,7 +165,12 @@ mod tests {
             }),
             ceilings: Vec::new(),
             attestation: Vec::new(),
-            generator: GeneratorLoad { busy_share_peak: 0.3, harness_bound: false, taken: None },
+            generator: GeneratorLoad {
+                busy_share_peak: 0.3,
+                busy_share_plateau: None,
+                harness_bound: false,
+                taken: None,
+            },
             content: Content::default(),
             validity: Vec::new(),
             notes: Vec::new(),

@@ -2,8 +2,8 @@
 //! response by phase. Tags are `<engine>.<metric>.<phase>`, values nanoseconds, times seconds on the run's clock.
 
 use crate::load::{
-    axis::Cell,
-    recorder::{Cells, Recorder, histogram, merge},
+    cells::{Cells, histogram},
+    recorder::Recorder,
 };
 use hdrhistogram::{
     Counter, Histogram,
@@ -80,9 +80,7 @@ fn write_cells<W: Write, S: Serializer>(
         }
         let (_, span, sum) = line.get_or_insert_with(|| (cell.phase, (start, end), histogram()));
         span.1 = end;
-        if let Some(recorded) = &cells[Cell::slot(cell)] {
-            merge(sum, recorded);
-        }
+        cells.add_to(cell.slot(), sum);
     }
     match line {
         Some((phase, span, sum)) => write_line(log, &format!("{engine}.{metric}.{}", phases[phase]), span, &sum),

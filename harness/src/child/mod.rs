@@ -1,7 +1,7 @@
 //! One engine in one fresh process: reads a [`Job`], plays it, tells what happened line by line.
 //!
 //! What lives here: the life of a child ([`main`]), its job and its events ([`job`]), turning records into figures ([`measure`],
-//! [`costs`], [`hlog`]). What never does: a choice. Everything was decided by the parent.
+//! [`costs`], [`hlog`]) and judging them ([`verdicts`]). What never does: a choice. Everything was decided by the parent.
 
 pub mod cold;
 pub mod costs;
@@ -11,6 +11,7 @@ pub mod measure;
 mod outcome;
 mod plateau;
 pub mod play;
+pub mod verdicts;
 
 use job::{Event, Job};
 use std::{

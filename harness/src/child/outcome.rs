@@ -4,11 +4,12 @@ use super::{
     costs::{self, Spent},
     job::{Job, Probed},
     measure,
-    play::{Loaded, RECEIVE},
+    play::Loaded,
+    verdicts,
 };
 use crate::load::generator::End;
 use crate::profile::Resolved;
-use crate::summary::{Content, EngineResult, Measurement, Status, Verdict};
+use crate::summary::{Content, EngineResult, Measurement, PhaseResult, Status, Verdict};
 use anyhow::bail;
 use broker::{Durability, EngineKind, NodeReport};
 use log_api::SendPath;
@@ -55,17 +56,19 @@ impl Finished<'_> {
         let interval_s = resolved.interval_ns() as f64 / 1e9;
         let phases = measure::phases(resolved, &played.recorder, loaded.tails);
         let total = measure::total(resolved, &played.recorder, &phases);
-        let series = measure::series(&played.recorder, &played.end);
+        let series = measure::series(&played.recorder, &played.end, resolved.messages.batch);
         let durability = job.durability.parse().expect("the node was started with it");
         let objectives = resolved.objectives_for(durability);
         let wanted: Vec<(u64, f64)> = objectives.map(|objective| (objective.within_ns, objective.share)).collect();
-        let content = self.content();
         let generator = measure::generator(resolved, played);
+        let attestation = costs::attestation(engine, send, loaded.tails, resolved.layout, report);
         let validity = vec![
-            measure::lateness_verdict(&total, generator.taken),
-            measure::achieved_verdict(job, &played.recorder, &series),
-            measure::arrivals_verdict(resolved, &phases, &played.end),
-            self.content_verdict(&content),
+            verdicts::lateness(&total, generator.taken),
+            verdicts::generator(&generator),
+            verdicts::achieved(job.wall, &played.recorder, &series),
+            verdicts::arrivals(resolved, &phases, &played.end),
+            verdicts::attestation(&attestation),
+            self.content_verdict(&total),
         ];
         let mut notes = costs::notes(report, spent);
         if durability == Durability::Durable && !engine.capabilities().durable {
@@ -89,11 +92,11 @@ impl Finished<'_> {
                 costs: costs::costs(engine, send, resolved.consumers.tail, report, spent),
                 plateau_use: loaded.plateau_use,
                 ceilings: Vec::new(),
-                attestation: costs::attestation(engine, send, loaded.tails, resolved.layout, report),
+                attestation,
                 phases,
                 total,
                 series,
-                content,
+                content: self.content(),
                 validity,
                 notes,
             }),
@@ -145,26 +148,19 @@ impl Finished<'_> {
         }
     }
 
-    fn content_verdict(&self, content: &Content) -> Verdict {
-        let Loaded { played, findings, problems, .. } = self.loaded;
-        let gate = "content".to_owned();
-        // A run that is stopped cuts its consumers' connections: that alone is no problem.
-        let stopped = matches!(played.end, End::Stopped(_));
-        if let Some(problem) = problems.first().filter(|_| !findings.is_clean() || !stopped) {
-            return Verdict { gate, passed: false, detail: problem.clone() };
-        }
-        let consumers = content.tail_consumers + content.catch_up_consumers;
-        let received = content.verified_messages;
-        let detail = match (&played.end, consumers) {
-            (_, 0) => "nothing to read back: this engine keeps nothing".to_owned(),
-            (End::NotReceived, _) => {
-                format!("consumers had not received everything {} s after the last acknowledgement", RECEIVE.as_secs())
-            }
-            (_, 1) => format!("{received} messages received: none lost, doubled, reordered or damaged"),
-            _ => format!(
-                "{received} messages received by {consumers} consumers: none lost, doubled, reordered or damaged"
-            ),
-        };
-        Verdict { gate, passed: played.end != End::NotReceived, detail }
+    fn content_verdict(&self, total: &PhaseResult) -> Verdict {
+        let Loaded { played, findings, problems, tails, catch_ups, .. } = self.loaded;
+        let trimmed: u64 = self.report.shards.iter().map(|shard| shard.stats.trimmed_messages).sum();
+        // Each partition has as many tail consumers, and each catch-up consumer reads one of them.
+        let readers = u64::from(self.resolved.consumers.tail) + u64::from(*catch_ups);
+        verdicts::content(&verdicts::Received {
+            end: &played.end,
+            consumers: tails + catch_ups,
+            findings,
+            problems,
+            given_up: trimmed * readers,
+            unreceived: played.unreceived,
+            left: total.offered_messages - total.acknowledged_messages,
+        })
     }
 }

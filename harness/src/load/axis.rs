@@ -90,11 +90,21 @@ impl Axis {
 
     /// All cells in the order of time.
     pub fn cells(&self) -> impl Iterator<Item = Cell> {
-        (0..self.intervals()).flat_map(|interval| {
-            let start = interval as u64 * self.interval_ns;
-            let last = (start + self.interval_ns - 1).min(self.duration_ns() - 1);
-            (self.phase_at(start)..=self.phase_at(last)).map(move |phase| Cell { interval, phase })
-        })
+        (0..self.intervals()).flat_map(|interval| self.cells_in(interval))
+    }
+
+    /// The cells of an interval of the schedule: one for each of its phases.
+    pub fn cells_in(&self, interval: usize) -> impl Iterator<Item = Cell> + use<> {
+        let start = interval as u64 * self.interval_ns;
+        let last = (start + self.interval_ns - 1).min(self.duration_ns() - 1);
+        (self.phase_at(start)..=self.phase_at(last)).map(move |phase| Cell { interval, phase })
+    }
+
+    /// The cells of a phase: one for each interval that it has a part of.
+    pub fn cells_of(&self, phase: usize) -> impl Iterator<Item = Cell> + use<> {
+        let (start, end) = self.phase_ns(phase);
+        let intervals = start / self.interval_ns..=(end - 1) / self.interval_ns;
+        intervals.map(move |interval| Cell { interval: interval as usize, phase })
     }
 }
 
@@ -150,6 +160,8 @@ mod tests {
         let covered: u64 = cells.iter().map(|cell| axis.cell_ns(*cell)).map(|(start, end)| end - start).sum();
         assert_eq!(covered, axis.duration_ns());
         assert_eq!(axis.intervals(), 4);
+        let of_phases: Vec<Cell> = (0..axis.phases()).flat_map(|phase| axis.cells_of(phase)).collect();
+        assert_eq!(of_phases, cells);
     }
 
     #[test]

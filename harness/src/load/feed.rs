@@ -275,6 +275,13 @@ impl Feed {
         self.sequences[(partition / self.shards) as usize]
     }
 
+    /// Messages of a partition of this shard that were sent in this run and answered.
+    #[must_use]
+    pub fn answered_of(&self, partition: u32) -> u64 {
+        let own = (partition / self.shards) as usize;
+        self.sequences[own] - self.waiting[own].iter().map(|sent| u64::from(sent.messages)).sum::<u64>()
+    }
+
     /// Gives up the arrivals before `until_ns` (of the schedule) that were never sent, telling each to `each`: time and messages.
     pub fn abandon(&mut self, until_ns: u64, mut each: impl FnMut(u64, u32)) {
         while let Some(arrival) = self.next.take_if(|arrival| arrival.at_ns < until_ns) {
@@ -418,6 +425,42 @@ mod tests {
             let parts = sent.parts(sent.sent_ns + 5);
             assert_eq!(parts.queued + parts.lateness + parts.service, parts.response);
         }
+    }
+
+    #[test]
+    fn what_is_taken_from_the_generator_in_a_flood_makes_all_that_follows_late_until_the_intake_is_full_again() {
+        const TAKEN_NS: u64 = 10_000_000;
+        let mut rig = rig();
+        rig.fill();
+        rig.take();
+        rig.feed.taken(TAKEN_NS, now_ns());
+        rig.fill();
+        let lateness = |rig: &Rig| -> Vec<u64> {
+            rig.feed.waiting[0].iter().map(|sent| sent.parts(sent.sent_ns).lateness).collect()
+        };
+        let late = lateness(&rig);
+        assert!(late.len() > 30 && late.iter().all(|late| *late >= TAKEN_NS), "{late:?}");
+        // Everything is a minute late, and the rest is the queue's.
+        assert!(rig.feed.waiting[0].iter().all(|sent| sent.room_ns > sent.intended_ns));
+        rig.take();
+        assert_eq!(rig.feed.debt_ns, 0, "the engine was full: it would have been so without the pause");
+        // Caught up, it owes nothing.
+        rig.feed.taken(TAKEN_NS, now_ns());
+        rig.start_ns = now_ns() + 3_600_000_000_000;
+        assert!(matches!(rig.turn(), Turn::Until(_)));
+        assert_eq!(rig.feed.debt_ns, 0);
+        rig.feed.taken(TAKEN_NS, now_ns());
+        assert_eq!(rig.feed.debt_ns, 0, "nothing is due: nothing is late");
+    }
+
+    #[test]
+    fn what_was_answered_is_told_by_partition() {
+        let mut rig = rig();
+        let sent = rig.fill();
+        assert_eq!(rig.feed.answered_of(0), 0);
+        rig.acks.send(Ack { partition: 0, batches: 3, at_ns: now_ns(), outcome: Outcome::Kept });
+        rig.feed.acknowledgements(&mut rig.recorder);
+        assert_eq!((rig.feed.answered_of(0), rig.feed.sent_to(0)), (3, sent));
     }
 
     #[test]

@@ -80,6 +80,8 @@ pub struct Played {
     pub busy_ns: Vec<u64>,
     /// Time that the machine took from the generator's core.
     pub taken: Taken,
+    /// Messages that were acknowledged and not received by every tail consumer in time, where the drain was given up.
+    pub unreceived: u64,
     /// How it ended.
     pub end: End,
 }
@@ -185,11 +187,46 @@ impl Generator {
                 at_ns = self.rest(at_ns, next_due_ns.min(next_tick_ns), tails, &mut taken)?;
             }
         };
+        let unreceived =
+            if end == End::NotDry { self.receive(start_ns, limits.receive, &mut recorder, &mut tick)? } else { 0 };
         let until_ns = if let End::Stopped(at) = end { at } else { u64::MAX };
         for feed in &mut self.feeds {
             feed.abandon(until_ns, |at_ns, messages| recorder.abandoned(at_ns, messages));
         }
-        Ok(Played { recorder, tally: self.tally(), busy_ns: busy.by_interval, taken, end })
+        Ok(Played { recorder, tally: self.tally(), busy_ns: busy.by_interval, taken, unreceived, end })
+    }
+
+    /// The drain was given up: tail consumers still receive what is acknowledged by now. Returns how much of it they had not received when
+    /// `at_most` had passed or `tick` said no, in messages over all partitions, by the slowest consumer of each.
+    fn receive(
+        &mut self,
+        start_ns: u64,
+        at_most: Duration,
+        recorder: &mut Recorder,
+        tick: &mut impl FnMut(&Tick) -> bool,
+    ) -> Result<u64, ConsumerError> {
+        let shards = self.feeds.len();
+        let partitions = self.feeds.iter().map(Feed::partitions).sum::<usize>();
+        let due: Vec<u64> = (0..partitions as u32).map(|p| self.feeds[p as usize % shards].answered_of(p)).collect();
+        let give_up_ns = now_ns() + at_most.as_nanos() as u64;
+        let mut next_tick_ns = 0;
+        loop {
+            let at_ns = now_ns();
+            let missing = |(partition, due): (usize, &u64)| {
+                self.consumers.passed(partition as u32).map_or(0, |passed| due.saturating_sub(passed))
+            };
+            let unreceived = due.iter().enumerate().map(missing).sum();
+            if unreceived == 0 || at_ns >= give_up_ns {
+                return Ok(unreceived);
+            }
+            if at_ns >= next_tick_ns {
+                next_tick_ns = at_ns + TICK_NS;
+                if !tick(&Tick { at_ns: at_ns.saturating_sub(start_ns), tally: self.tally() }) {
+                    return Ok(unreceived);
+                }
+            }
+            self.consumers.turn(at_ns, recorder)?;
+        }
     }
 
     /// Floods the shards as fast as they take it, until everything is acknowledged or `tick` says no: for a probe, or to write history. Tail consumers may lag by a
@@ -234,7 +271,8 @@ impl Generator {
                 let at_end = self.feeds.iter().all(|feed| feed.is_at_end() && feed.is_idle());
                 if !goes_on || at_end {
                     let end = if goes_on { End::Complete } else { End::Stopped(schedule_ns) };
-                    return Ok(Played { recorder, tally: self.tally(), busy_ns: busy.by_interval, taken, end });
+                    let busy_ns = busy.by_interval;
+                    return Ok(Played { recorder, tally: self.tally(), busy_ns, taken, unreceived: 0, end });
                 }
             }
         }

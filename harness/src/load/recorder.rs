@@ -1,34 +1,11 @@
-//! What the generator writes down: latencies in histograms by phase and interval, counts by interval. Histograms are merged at
-//! the end, never averaged.
+//! What the generator writes down: latencies by phase and interval, counts by interval. Histograms are merged at the end, never
+//! averaged.
 
-use super::axis::{Axis, Cell, Cursor};
+use super::{
+    axis::{Axis, Cell, Cursor},
+    cells::{Cells, histogram},
+};
 use hdrhistogram::Histogram;
-
-/// Latencies of one cell or phase. Counts are 32 bits: a cell would need 4 billion messages of one latency to overflow.
-pub type Cells = Vec<Option<Box<Histogram<u32>>>>;
-
-/// Latencies are kept to 64 ns below 131 us, and to three digits above.
-const LOWEST_NS: u64 = 100;
-/// The longest latency that is told from longer ones: one hour.
-const HIGHEST_NS: u64 = 3_600_000_000_000;
-const DIGITS: u8 = 3;
-
-/// An empty histogram of latencies.
-#[must_use]
-pub fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(LOWEST_NS, HIGHEST_NS, DIGITS).expect("the bounds are constants in order")
-}
-
-fn cell_histogram() -> Box<Histogram<u32>> {
-    Box::new(Histogram::new_with_bounds(LOWEST_NS, HIGHEST_NS, DIGITS).expect("the bounds are constants in order"))
-}
-
-/// Adds the samples of a cell to a sum.
-pub fn merge(sum: &mut Histogram<u64>, cell: &Histogram<u32>) {
-    for value in cell.iter_recorded() {
-        sum.saturating_record_n(value.value_iterated_to(), u64::from(value.count_at_value()));
-    }
-}
 
 /// A submission that waits for its acknowledgement. Times are CLOCK_MONOTONIC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +69,6 @@ pub struct PhaseParts {
 }
 
 /// Everything written down during a run.
-#[derive(Debug)]
 pub struct Recorder {
     axis: Axis,
     /// CLOCK_MONOTONIC at the start of the schedule.
@@ -113,8 +89,6 @@ pub struct Recorder {
     pub achieved: Vec<u64>,
     /// Messages acknowledged within the schedule, by phase of the acknowledgement.
     pub achieved_in_phase: Vec<u64>,
-    /// First and last acknowledgement.
-    pub acknowledged_span_ns: Option<(u64, u64)>,
     sent_cursor: Cursor,
     acknowledged_cursor: Cursor,
     received_cursor: Cursor,
@@ -129,21 +103,26 @@ impl Recorder {
         let parts = || PhaseParts { queued: histogram(), lateness: histogram(), service: histogram() };
         Self {
             start_ns,
-            response: vec![None; slots],
-            end_to_end: vec![None; slots],
+            response: Cells::new(slots),
+            end_to_end: Cells::new(slots),
             phases: (0..axis.phases()).map(|_| parts()).collect(),
             sent: vec![0; slots],
             abandoned: vec![0; slots],
             acknowledged: vec![0; slots],
             achieved: Vec::with_capacity(axis.intervals() + 400),
             achieved_in_phase: vec![0; axis.phases()],
-            acknowledged_span_ns: None,
             done_cursor: Cursor::default(),
             sent_cursor: Cursor::default(),
             acknowledged_cursor: Cursor::default(),
             received_cursor: Cursor::default(),
             axis,
         }
+    }
+
+    /// Bytes that the latencies of a run may take: `messages` in so many intervals, each received as well.
+    #[must_use]
+    pub fn bytes_max(intervals: u64, messages: u64) -> u64 {
+        Cells::bytes_max(intervals, messages).saturating_mul(2)
     }
 
     /// The axis.
@@ -173,8 +152,13 @@ impl Recorder {
     /// Messages whose intended arrival lies in an interval.
     #[must_use]
     pub fn offered_in(&self, interval: usize) -> u64 {
-        let cells = self.axis.cells().filter(|cell| cell.interval == interval);
-        cells.map(|cell| self.sent[cell.slot()] + self.abandoned[cell.slot()]).sum()
+        self.axis.cells_in(interval).map(|cell| self.sent[cell.slot()] + self.abandoned[cell.slot()]).sum()
+    }
+
+    /// Messages whose intended arrival lies in an interval and that were acknowledged.
+    #[must_use]
+    pub fn acknowledged_of(&self, interval: usize) -> u64 {
+        self.axis.cells_in(interval).map(|cell| self.acknowledged[cell.slot()]).sum()
     }
 
     /// A submission was acknowledged as kept.
@@ -183,7 +167,7 @@ impl Recorder {
         let slot = slot(&self.axis, cell);
         let parts = sent.parts(done_ns);
         let n = sent.messages;
-        self.response[slot].get_or_insert_with(cell_histogram).saturating_record_n(parts.response, n);
+        self.response.record(slot, parts.response, n);
         let phase = &mut self.phases[cell.phase];
         phase.queued.saturating_record_n(parts.queued, u64::from(n));
         phase.lateness.saturating_record_n(parts.lateness, u64::from(n));
@@ -202,8 +186,6 @@ impl Recorder {
         if at_ns < self.axis.duration_ns() {
             self.achieved_in_phase[cell.phase] += u64::from(messages);
         }
-        let (first, last) = self.acknowledged_span_ns.unwrap_or((done_ns, done_ns));
-        self.acknowledged_span_ns = Some((first.min(done_ns), last.max(done_ns)));
     }
 
     /// A tail consumer received messages at `at_ns`.
@@ -211,41 +193,26 @@ impl Recorder {
         let cell = self.received_cursor.find(&self.axis, intended_ns.saturating_sub(self.start_ns));
         let slot = slot(&self.axis, cell);
         let latency = at_ns.saturating_sub(intended_ns);
-        self.end_to_end[slot].get_or_insert_with(cell_histogram).saturating_record_n(latency, messages);
+        self.end_to_end.record(slot, latency, messages);
     }
 
     /// The messages of all slots of a phase.
     #[must_use]
     pub fn phase_sum(&self, by_slot: &[u64], phase: usize) -> u64 {
-        self.cells_of(phase).map(|cell| by_slot[cell.slot()]).sum()
+        self.axis.cells_of(phase).map(|cell| by_slot[cell.slot()]).sum()
     }
 
     /// The merged histogram of a phase.
     #[must_use]
     pub fn phase_merged(&self, cells: &Cells, phase: usize) -> Histogram<u64> {
         let mut sum = histogram();
-        for cell in self.cells_of(phase) {
-            if let Some(recorded) = &cells[cell.slot()] {
-                merge(&mut sum, recorded);
-            }
-        }
+        self.axis.cells_of(phase).for_each(|cell| cells.add_to(cell.slot(), &mut sum));
         sum
     }
 
-    /// The merged histogram of an interval.
-    #[must_use]
-    pub fn interval_merged(&self, cells: &Cells, interval: usize) -> Histogram<u64> {
-        let mut sum = histogram();
-        for cell in self.axis.cells().filter(|cell| cell.interval == interval) {
-            if let Some(recorded) = &cells[cell.slot()] {
-                merge(&mut sum, recorded);
-            }
-        }
-        sum
-    }
-
-    fn cells_of(&self, phase: usize) -> impl Iterator<Item = Cell> {
-        self.axis.cells().filter(move |cell| cell.phase == phase)
+    /// Adds the samples of an interval to a sum.
+    pub fn add_interval(&self, cells: &Cells, interval: usize, sum: &mut Histogram<u64>) {
+        self.axis.cells_in(interval).for_each(|cell| cells.add_to(cell.slot(), sum));
     }
 }
 
@@ -300,8 +267,16 @@ mod tests {
         assert!(first.equivalent(first.max(), 530 * MS));
         assert_eq!(recorder.phases[0].queued.len(), 3);
         assert!(recorder.phases[0].queued.equivalent(recorder.phases[0].queued.max(), 180 * MS));
-        assert_eq!(recorder.interval_merged(&recorder.response, 1).len(), 4, "one interval, both its phases");
-        assert_eq!(recorder.acknowledged_span_ns, Some((1_161 * MS, 1_650 * MS)));
+        let mut interval = histogram();
+        recorder.add_interval(&recorder.response, 1, &mut interval);
+        assert_eq!((interval.len(), recorder.acknowledged_of(1)), (4, 4), "one interval, both its phases");
+    }
+
+    #[test]
+    fn the_latencies_of_a_long_run_fit_the_memory_of_a_small_machine() {
+        // double11 in life: 35 minutes; a day of a message a millisecond.
+        assert!(Recorder::bytes_max(35 * 60, 600_000_000) < 64 << 20);
+        assert!(Recorder::bytes_max(86_400, 86_400_000) < 1 << 30);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! The generator never blocks while something is due, so wall-clock time that its processor clock does not know was taken from it. What
 //! it takes is read only after a turn that was long, because reading the processor clock is a system call.
 
-use super::{clock::now_ns, recorder::histogram};
+use super::{cells::histogram, clock::now_ns};
 use hdrhistogram::Histogram;
 
 /// A turn that took as long may have been interrupted: it is then asked how much of it the thread ran. A turn's own work is bounded well

@@ -144,7 +144,7 @@ pub(super) fn words(summary: &Summary) -> String {
                 "the curve was played {speed} times faster at unchanged rates: queue and delay in life are {speed} times as large, as far as capacity does not change with the length of the flood"
             ),
         ),
-        ("calls", "system calls of shards and helpers; generator and consumers are never counted".to_owned()),
+        ("calls", "system calls of the shards' threads; helpers, generator and consumers are not counted".to_owned()),
     ];
     let items: Vec<String> = rows.iter().map(|(word, text)| format!("<dt>{word}</dt><dd>{text}</dd>")).collect();
     format!("<dl>{}</dl>\n", items.concat())

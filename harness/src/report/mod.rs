@@ -148,8 +148,8 @@ fn rows(summary: &Summary) -> String {
 }
 
 fn percentile_section(summary: &Summary) -> String {
-    let lead = "Response from the intended arrival. A percentile is told where at least 10 messages lie beyond it, p99.99 \
-                from a million messages on; all come from merged histograms.";
+    let lead = "Response from the intended arrival. A percentile is told where at least 10 batches lie beyond it, p99.99 \
+                from a million batches on; all come from merged histograms.";
     let body = format!("{}{}", percentiles::curves(summary), percentiles::numbers(summary));
     section("percentiles", "Percentiles by phase", lead, &body)
 }

@@ -134,7 +134,7 @@ fn play(
     let resolved = prepared.profile.resolve(&settings).map_err(crate::config::Usage::from_error)?;
     let sizes = prepared.sizes(config, &resolved);
     let plan = prepared.plan(&resolved, &sizes);
-    prepared.fits(&plan, &sizes)?;
+    prepared.fits(&resolved, &plan, &sizes)?;
     let schedule = engines::Schedule { settings, resolved: &resolved, sizes, walls: &walls };
     let engines = engines::play_all(prepared, config, &schedule, results, &base, screen, interrupts);
     if engines.iter().all(|engine| engine.measurement.is_none()) {
@@ -253,7 +253,7 @@ fn dry_run(prepared: &Prepared, config: &RunConfig) -> anyhow::Result<ExitCode> 
     for (engine, why) in &prepared.unavailable {
         println!("{engine} is unavailable: {why}");
     }
-    prepared.fits(&plan, &sizes)?;
+    prepared.fits(&resolved, &plan, &sizes)?;
     let minimum_s = plan.duration_s * config.engines.len() as f64;
     println!("about {minimum_s:.0} s of load, and up to 30 s an engine to drain a backlog");
     Ok(ExitCode::from(if config.engines_named && !prepared.unavailable.is_empty() { exit::FAILED } else { exit::DONE }))

@@ -9,6 +9,7 @@ use crate::cost::{
     kernel::Memory,
     machine::{self, free_bytes},
 };
+use crate::load::recorder::Recorder;
 use crate::profile::{Plan, Profile, Resolved, Settings, SettingsError, SizeLaw};
 use crate::summary::{Plateau, Wall};
 use anyhow::{Context, bail};
@@ -16,7 +17,7 @@ use broker::{EngineKind, Layout};
 use log_api::Availability;
 use std::path::{Path, PathBuf};
 
-/// Share of the available memory that the reference model may fill.
+/// Share of the available memory that what a run writes down and the reference model may fill.
 const MEMORY_SHARE_MAX: f64 = 0.7;
 
 /// A run that can begin.
@@ -96,7 +97,18 @@ impl Prepared {
     ///
     /// # Errors
     /// It does not fit: what is needed, what is there, what to change.
-    pub fn fits(&self, plan: &Plan, sizes: &Sizes) -> anyhow::Result<()> {
+    pub fn fits(&self, resolved: &Resolved, plan: &Plan, sizes: &Sizes) -> anyhow::Result<()> {
+        let gib = |bytes: f64| bytes / f64::from(1 << 30);
+        let may_use = Memory::sample().available_bytes as f64 * MEMORY_SHARE_MAX;
+        let recorded = Recorder::bytes_max(resolved.intervals() as u64, plan.messages.ceil() as u64) as f64;
+        if recorded > may_use {
+            bail!(
+                "the latencies of {} intervals would take up to {:.1} GiB, and {:.1} GiB may be used here: play it faster with --speed",
+                resolved.intervals(),
+                gib(recorded),
+                gib(may_use)
+            );
+        }
         if self.on_disk()
             && let Some(free) = free_bytes(&self.data_parent)
         {
@@ -104,12 +116,11 @@ impl Prepared {
         }
         if self.available.contains(&EngineKind::Memory) {
             let needed = plan.log_bytes.min(2.0 * sizes.retention_bytes as f64);
-            let there = Memory::sample().available_bytes as f64 * MEMORY_SHARE_MAX;
-            if needed > there {
+            if needed + recorded > may_use {
                 bail!(
                     "the memory engine would keep {:.1} GiB and may use {:.1} GiB here: lower --retention-bytes, --peak or --rate",
-                    needed / f64::from(1 << 30),
-                    there / f64::from(1 << 30)
+                    gib(needed),
+                    gib((may_use - recorded).max(0.0))
                 );
             }
         }

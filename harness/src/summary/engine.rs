@@ -105,8 +105,8 @@ pub struct PhaseResult {
     pub end_to_end: Option<LatencySet>,
 }
 
-/// Percentiles of one histogram, in nanoseconds. A percentile is `None` when fewer than 10 samples lie beyond it, and
-/// p99.99 also below a million samples.
+/// Percentiles of one histogram, in nanoseconds. A percentile is `None` when fewer than 10 batches lie beyond it, and
+/// p99.99 also below a million batches: the messages of a batch share their times and are one sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LatencySet {
     /// Messages.
@@ -132,10 +132,11 @@ pub const SAMPLES_BEYOND_MIN: f64 = 10.0;
 pub const P9999_SAMPLES_MIN: u64 = 1_000_000;
 
 impl LatencySet {
-    /// Reads a set from a histogram through `value_at(quantile)` and `max`, both in nanoseconds, applying the rules on
-    /// sample sizes.
-    pub fn from_histogram(count: u64, value_at: impl Fn(f64) -> u64, max: u64) -> Self {
-        let told = |quantile: f64| Self::is_told(count, quantile).then(|| value_at(quantile));
+    /// Reads a set from a histogram of `count` messages in batches of `batch` through `value_at(quantile)` and `max`, both in
+    /// nanoseconds, applying the rules on sample sizes.
+    pub fn from_histogram(count: u64, batch: u32, value_at: impl Fn(f64) -> u64, max: u64) -> Self {
+        let samples = count / u64::from(batch.max(1));
+        let told = |quantile: f64| Self::is_told(samples, quantile).then(|| value_at(quantile));
         Self {
             count,
             p50_ns: told(0.5),
@@ -147,7 +148,7 @@ impl LatencySet {
         }
     }
 
-    /// Whether `count` samples carry this quantile.
+    /// Whether `count` samples, none of which follows from another, carry this quantile.
     pub fn is_told(count: u64, quantile: f64) -> bool {
         // A hair of tolerance: 10,000 samples leave 9.999... beyond 99.9 % in binary arithmetic.
         let beyond = count as f64 * (1.0 - quantile) + 1e-6;
@@ -239,9 +240,9 @@ pub struct Series {
 /// Intervals that may be merged for one percentile of a series.
 pub const WINDOW_INTERVALS_MAX: usize = 20;
 
-/// Which intervals of a series to merge for a quantile, given each interval's samples: consecutive windows, each as short as
-/// carries the quantile and at most [`WINDOW_INTERVALS_MAX`] long. Intervals in no window have no value.
-pub fn percentile_windows(samples: &[u64], quantile: f64) -> Vec<Range<usize>> {
+/// Which intervals of a series to merge for a quantile, given each interval's messages, in batches of `batch`: consecutive windows, each
+/// as short as carries the quantile and at most [`WINDOW_INTERVALS_MAX`] long. Intervals in no window have no value.
+pub fn percentile_windows(samples: &[u64], batch: u32, quantile: f64) -> Vec<Range<usize>> {
     let mut windows = Vec::new();
     let mut from = 0;
     while from < samples.len() {
@@ -254,7 +255,7 @@ pub fn percentile_windows(samples: &[u64], quantile: f64) -> Vec<Range<usize>> {
         let mut sum = 0;
         let enough = (from..longest).find(|n| {
             sum += samples[*n];
-            LatencySet::is_told(sum, quantile)
+            LatencySet::is_told(sum / u64::from(batch.max(1)), quantile)
         });
         match enough {
             Some(last) => {
@@ -294,7 +295,8 @@ impl Series {
     }
 }
 
-/// What the run cost, from the first to the last acknowledgement, drain included. GB are 10^9 bytes of payload.
+/// What the run cost, from opening the logs to the end of the drain: with the history that catch-up consumers read, which counts as
+/// payload too. GB are 10^9 bytes of payload.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Costs {
     /// Payload bytes acknowledged: whole record batches.
@@ -313,7 +315,7 @@ pub struct Costs {
     pub cpu_kernel_workers_s_per_gb: Option<f64>,
     /// CPU seconds a GB: the kernel's write-back, apart, because it belongs to the whole machine.
     pub cpu_write_back_s_per_gb: Option<f64>,
-    /// System calls of shard and helpers for 1,000 messages.
+    /// System calls of the shards' threads for 1,000 messages: the ring's and the engine's.
     pub system_calls_per_1000: Option<f64>,
     /// Page faults without I/O.
     pub minor_faults: Option<u64>,
@@ -371,7 +373,10 @@ pub struct Attestation {
 pub struct GeneratorLoad {
     /// Share of its core that the generator used in the busiest second of the plateau, 0 to 1.
     pub busy_share_peak: f64,
-    /// Over 90 %: the row shows the harness, not the engine.
+    /// The same over the whole plateau, to stand beside what others used in it. Absent in results of builds that did not tell.
+    #[serde(default)]
+    pub busy_share_plateau: Option<f64>,
+    /// Over 90 % in the busiest second: the row shows the harness, not the engine.
     pub harness_bound: bool,
     /// What the machine took from it. Absent in results of builds that did not look.
     #[serde(default)]
@@ -414,7 +419,7 @@ mod tests {
 
     #[test]
     fn a_percentile_wants_ten_samples_beyond_it() {
-        let set = |count| LatencySet::from_histogram(count, |quantile| (quantile * 1e4) as u64, 10_000);
+        let set = |count| LatencySet::from_histogram(count, 1, |quantile| (quantile * 1e4) as u64, 10_000);
         let told = |count| {
             let set = set(count);
             [set.p50_ns, set.p90_ns, set.p99_ns, set.p999_ns, set.p9999_ns].iter().filter(|p| p.is_some()).count()
@@ -428,19 +433,27 @@ mod tests {
     }
 
     #[test]
+    fn the_messages_of_a_batch_are_one_sample() {
+        let set = |count| LatencySet::from_histogram(count, 50, |quantile| (quantile * 1e4) as u64, 10_000);
+        assert_eq!((set(49_999).p99_ns, set(50_000).p99_ns), (None, Some(9_900)), "a thousand batches");
+        assert_eq!(set(49_999).count, 49_999);
+        assert_eq!(percentile_windows(&[20_000, 20_000, 9_999, 1, 50_000], 50, 0.99), [0..4, 4..5]);
+    }
+
+    #[test]
     fn thin_intervals_are_merged_until_they_carry_the_percentile() {
         // p99 wants 1,000 samples.
-        assert_eq!(percentile_windows(&[2_000, 400, 400, 400, 1_000, 3], 0.99), [0..1, 1..4, 4..5]);
-        assert_eq!(percentile_windows(&[10; 200], 0.99), []);
-        let after_silence = percentile_windows(&[0, 0, 1_000], 0.99);
+        assert_eq!(percentile_windows(&[2_000, 400, 400, 400, 1_000, 3], 1, 0.99), [0..1, 1..4, 4..5]);
+        assert_eq!(percentile_windows(&[10; 200], 1, 0.99), []);
+        let after_silence = percentile_windows(&[0, 0, 1_000], 1, 0.99);
         assert_eq!(after_silence.first(), Some(&(2..3)));
         // What lies too far apart is not merged, and what follows is not lost.
         let mut samples = [1; 40];
         samples[39] = 999;
-        let windows = percentile_windows(&samples, 0.99);
+        let windows = percentile_windows(&samples, 1, 0.99);
         assert_eq!((windows.len(), windows.first()), (1, Some(&(20..40))));
         samples[39] = 1_000;
-        assert_eq!(percentile_windows(&samples, 0.99).len(), 1);
+        assert_eq!(percentile_windows(&samples, 1, 0.99).len(), 1);
     }
 
     #[test]

@@ -252,7 +252,7 @@ fn engine(made: &Made, order: u32, offered_per_s: &[f64]) -> EngineResult {
             attested("appends by its mechanism", "1,234,567 batches"),
             attested("content came back", "every message once, in order"),
         ],
-        generator: GeneratorLoad { busy_share_peak: 0.62, harness_bound: false, taken: None },
+        generator: GeneratorLoad { busy_share_peak: 0.62, busy_share_plateau: None, harness_bound: false, taken: None },
         content: Content { tail_consumers: 1, verified_messages: messages, ..Content::default() },
         validity: vec![
             verdict("lateness", true, "p99.9 214 µs, bound 1 ms"),
@@ -273,7 +273,7 @@ fn engine(made: &Made, order: u32, offered_per_s: &[f64]) -> EngineResult {
 /// Gives each window the largest of its values, standing in for the merged histogram.
 fn merge(values: &mut [Option<u64>], samples: &[u64], quantile: f64) {
     let mut merged = vec![None; values.len()];
-    for window in percentile_windows(samples, quantile) {
+    for window in percentile_windows(samples, 1, quantile) {
         let largest = values[window.clone()].iter().max().copied().flatten();
         merged[window].fill(largest);
     }
@@ -294,7 +294,7 @@ fn phase(name: &str, from: usize, to: usize, series: &Series, made: &Made) -> Ph
         (p50s[place] as f64 + made.service_ns * (0.3 * -(1.0 - q).max(1e-6).ln())) as u64
     };
     let set = |scale: f64| {
-        LatencySet::from_histogram(count, |q| (at(q) as f64 * scale) as u64, (at(1.0) as f64 * scale * 1.2) as u64)
+        LatencySet::from_histogram(count, 1, |q| (at(q) as f64 * scale) as u64, (at(1.0) as f64 * scale * 1.2) as u64)
     };
     let seconds = (to - from) as f64 * INTERVAL_S;
     PhaseResult {

@@ -34,6 +34,8 @@ fn a_run_leaves_every_file_and_every_message_is_accounted_for() {
         assert_eq!(measured.series.backlog.last(), Some(&0));
         let gate = |name: &str| measured.validity.iter().find(|verdict| verdict.gate == name).unwrap();
         assert!(gate("content").passed && gate("arrivals").passed, "{:?}", measured.validity);
+        assert!(gate("attestation").passed && gate("achieved").passed, "{:?}", measured.validity);
+        assert_eq!(gate("generator").passed, !measured.generator.harness_bound);
         assert!(measured.attestation.iter().all(|proof| proof.holds), "{:?}", measured.attestation);
         let consumers = if engine.name == "memory" { 2 } else { 0 };
         assert_eq!(measured.content.tail_consumers, consumers, "one a partition, where there is something to read");
