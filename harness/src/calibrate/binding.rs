@@ -32,18 +32,22 @@ pub fn shares(ceilings: &Ceilings, choices: &Choices, engine: &EngineResult) -> 
         return Vec::new();
     };
     let mut shares: Vec<CeilingShare> = Vec::new();
-    if let Some(cpu_s) = used.shard_cpu_s {
-        shares.push(share("shard's core".to_owned(), "cores", cpu_s / used.time_s, f64::from(choices.shards)));
+    let shards = f64::from(choices.shards);
+    if let Some(cpu_s) = used.shard_core_cpu_s.or(used.shard_cpu_s) {
+        shares.push(share("shard's core".to_owned(), "cores", cpu_s / used.time_s, shards));
     }
-    shares.push(share("generator's core".to_owned(), "cores", measured.generator.busy_share_peak, 1.0));
+    let generator = &measured.generator;
+    let busy = generator.busy_share_plateau.unwrap_or(generator.busy_share_peak);
+    shares.push(share("generator's core".to_owned(), "cores", busy, 1.0));
     let kind = EngineKind::ALL.into_iter().find(|kind| kind.name() == engine.name);
     if let Some(case) = kind.and_then(|kind| mechanism(kind, choices, &used, &measured.costs)) {
         let written = rate(used.acknowledged_bytes, &used) * amplification(&measured.costs);
-        shares.extend(of_case(ceilings, case, written));
+        shares.extend(of_case(ceilings, case, written, shards));
     }
     if let Some(path) = path(&engine.send) {
         // Chunks of up to a mebibyte; what is sent in smaller ones costs the core, which is counted above.
-        shares.extend(of_case(ceilings, Case::Transfer { block_bytes: 1 << 20, path }, rate(used.sent_bytes, &used)));
+        let transfer = Case::Transfer { block_bytes: 1 << 20, path };
+        shares.extend(of_case(ceilings, transfer, rate(used.sent_bytes, &used), shards));
     }
     shares.sort_by(|a, b| b.share.total_cmp(&a.share));
     shares
@@ -53,10 +57,14 @@ fn share(ceiling: String, unit: &str, used: f64, limit: f64) -> CeilingShare {
     CeilingShare { ceiling, unit: unit.to_owned(), used, limit, share: used / limit }
 }
 
-fn of_case(ceilings: &Ceilings, case: Case, used: f64) -> Option<CeilingShare> {
-    let limit = ceilings.at(case).filter(|limit| *limit > 0.0)?;
+/// What a core did is measured on one: each shard has its own. The device is one for all of them.
+fn of_case(ceilings: &Ceilings, case: Case, used: f64, shards: f64) -> Option<CeilingShare> {
+    let of_the_device = matches!(case, Case::DirectWrite { .. } | Case::BufferedDsync { .. });
+    let cores = if of_the_device { 1.0 } else { shards };
+    let limit = ceilings.at(case).filter(|limit| *limit > 0.0)? * cores;
     let size = case.block_bytes().map(|bytes| format!(", {}", format::bytes(bytes as f64))).unwrap_or_default();
-    Some(share(format!("{}{size}", case.mechanism()), "bytes/s", used, limit))
+    let whose = if cores > 1.0 { format!(", {cores} cores") } else { String::new() };
+    Some(share(format!("{}{size}{whose}", case.mechanism()), "bytes/s", used, limit))
 }
 
 fn rate(bytes: u64, used: &PlateauUse) -> f64 {
@@ -77,7 +85,8 @@ fn mechanism(kind: EngineKind, choices: &Choices, used: &PlateauUse, costs: &Cos
     let commit_bytes = (mean(used.commits) * amplification(costs)).round() as u64;
     let batch_bytes = mean(used.acknowledged_batches) as u64;
     let durable = choices.durability == Durability::Durable;
-    let depth = measured_depth(inflight(choices.commit).saturating_mul(choices.logs_a_shard));
+    let logs = choices.logs_a_shard.saturating_mul(choices.shards);
+    let depth = measured_depth(inflight(choices.commit).saturating_mul(logs));
     match kind {
         EngineKind::Direct if durable => {
             Some(Case::DirectWrite { block_bytes: commit_bytes, depth, sync: Sync::Dsync })
@@ -162,6 +171,7 @@ mod tests {
                 commits: 2_000,
                 sent_bytes: 200_000_000,
                 shard_cpu_s: Some(0.8),
+                shard_core_cpu_s: None,
             }),
             ceilings: Vec::new(),
             attestation: Vec::new(),
@@ -218,6 +228,39 @@ mod tests {
         assert_eq!((found[0].ceiling.as_str(), found[0].share), ("shard's core", 0.95));
         let two = Choices { shards: 2, ..alone };
         assert_eq!(shares(&machine(), &two, &busy).iter().find(|s| s.ceiling == "shard's core").unwrap().share, 0.475);
+    }
+
+    #[test]
+    fn helpers_on_the_shards_core_count_and_the_generator_is_seen_over_the_same_time() {
+        let alone = choices(Durability::Durable, CommitPolicy::Inflight(1), 1);
+        let mut busy = row("direct", "copy");
+        let measured = busy.measurement.as_mut().unwrap();
+        measured.plateau_use.as_mut().unwrap().shard_core_cpu_s = Some(1.2);
+        measured.generator.busy_share_plateau = Some(0.2);
+        let found = shares(&machine(), &alone, &busy);
+        let of = |ceiling: &str| found.iter().find(|share| share.ceiling == ceiling).unwrap().share;
+        assert_eq!((of("shard's core"), of("generator's core")), (0.6, 0.2));
+    }
+
+    #[test]
+    fn each_shard_has_a_core_and_flushes_of_its_own_and_all_have_one_device() {
+        let durable = choices(Durability::Durable, CommitPolicy::Inflight(1), 1);
+        let none = choices(Durability::None, CommitPolicy::Inflight(1), 1);
+        let find = |choices: &Choices, shards, engine: &str, ceiling: &str| {
+            let found = shares(&machine(), &Choices { shards, ..*choices }, &row(engine, "copy"));
+            found.iter().find(|share| share.ceiling == ceiling).unwrap_or_else(|| panic!("{found:?}")).limit
+        };
+        find(&durable, 4, "direct", "direct DSYNC ×4, 110 kB");
+        find(&durable, 4, "pagecache", "direct DSYNC ×4, 110 kB");
+        find(&durable, 1, "pagecache", "buffered DSYNC, 110 kB");
+        let alone = find(&none, 1, "pagecache", "buffered, fresh pages, 110 kB");
+        assert_eq!(find(&none, 4, "pagecache", "buffered, fresh pages, 110 kB, 4 cores"), 4.0 * alone);
+        let alone = find(&none, 1, "mmap", "mapped write + CRC, 10.0 kB");
+        assert_eq!(find(&none, 2, "mmap", "mapped write + CRC, 10.0 kB, 2 cores"), 2.0 * alone);
+        assert_eq!(
+            find(&none, 4, "direct", "direct write ×8, 110 kB"),
+            find(&none, 1, "direct", "direct write ×8, 110 kB")
+        );
     }
 
     #[test]

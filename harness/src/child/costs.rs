@@ -224,9 +224,9 @@ pub fn attestation(
     proofs
 }
 
-/// Sentences about what a reader should know of this row.
+/// Sentences about what a reader should know of this row. `helpers_share`: helpers run on the shards' cores.
 #[must_use]
-pub fn notes(report: &NodeReport, spent: &Spent) -> Vec<String> {
+pub fn notes(report: &NodeReport, spent: &Spent, helpers_share: bool) -> Vec<String> {
     let all = |of: fn(&ShardReport) -> u64| report.shards.iter().map(of).sum::<u64>();
     let mut notes = Vec::new();
     let mut note = |count: u64, text: &str| {
@@ -240,13 +240,7 @@ pub fn notes(report: &NodeReport, spent: &Spent) -> Vec<String> {
     note(all(|s| s.consumers_refused), "consumers were refused");
     note(all(|s| s.consumers_failed), "consumers ended because the engine could not read");
     notes.extend(report.shards.iter().filter_map(|shard| shard.failure.clone()));
-    let waits = [("generator's", spent.used.load, 1), ("shards'", spent.used.shards, report.shards.len())];
-    for (whose, used, threads) in waits {
-        let share = used.waited_ns as f64 / NS_PER_S / threads as f64 / spent.time.as_secs_f64();
-        if share >= WAITED_SHARE_MIN {
-            notes.push(format!("something else had the {whose} core for {:.1} % of the time", share * 100.0));
-        }
-    }
+    notes.extend(waited(report.shards.len(), spent, helpers_share));
     if !spent.strangers.is_empty() {
         let named = spent.strangers.iter().take(STRANGERS_MAX);
         let named: Vec<String> = named.map(|(name, ns)| format!("{name} {:.2} s", *ns as f64 / NS_PER_S)).collect();
@@ -254,6 +248,26 @@ pub fn notes(report: &NodeReport, spent: &Spent) -> Vec<String> {
         notes.push(format!("others at work on this machine in these {time_s:.0} s: {}", named.join(", ")));
     }
     notes
+}
+
+/// What kept the generator and the shards from their cores. On the shards' it may be the engine itself.
+fn waited(shards: usize, spent: &Spent, helpers_share: bool) -> Vec<String> {
+    let share = |ns: u64, threads: usize| ns as f64 / NS_PER_S / threads as f64 / spent.time.as_secs_f64();
+    let used = &spent.used;
+    let waits = [("generator's", share(used.load.waited_ns, 1)), ("shards'", share(used.shards.waited_ns, shards))];
+    let own = if helpers_share { share(used.helpers.cpu_ns + used.ring_workers.cpu_ns, shards) } else { 0.0 };
+    let noted = waits.into_iter().filter(|(_, waited)| *waited >= WAITED_SHARE_MIN);
+    let sentence = |(whose, waited): (&str, f64)| {
+        let waited = waited * 100.0;
+        if whose == "shards'" && own >= WAITED_SHARE_MIN {
+            let own = own * 100.0;
+            return format!(
+                "the shards waited for their core for {waited:.1} % of the time; the engine's helpers ran there for {own:.1} %"
+            );
+        }
+        format!("something else had the {whose} core for {waited:.1} % of the time")
+    };
+    noted.map(sentence).collect()
 }
 
 #[cfg(test)]
@@ -315,9 +329,35 @@ mod tests {
         let mut spent = Sample::take(None).since(&earlier);
         spent.time = Duration::from_secs(10);
         spent.strangers = ["a", "b", "c", "d"].map(|name| (name.to_owned(), 1_500_000_000)).to_vec();
-        let notes = notes(&report(), &spent);
+        let notes = notes(&report(), &spent, false);
         let named = "others at work on this machine in these 10 s: a 1.50 s, b 1.50 s, c 1.50 s";
         assert!(notes.iter().any(|note| note == named), "{notes:?}");
+    }
+
+    #[test]
+    fn what_the_engines_own_helpers_took_of_the_shards_core_is_not_blamed_on_the_machine() {
+        let used = |cpu_ms: u64, waited_ms: u64| Used {
+            cpu_ns: cpu_ms * 1_000_000,
+            waited_ns: waited_ms * 1_000_000,
+            ..Used::default()
+        };
+        let spent = Spent {
+            time: Duration::from_secs(10),
+            used: UsedByRole {
+                shards: used(4_000, 2_000),
+                helpers: used(700, 0),
+                ring_workers: used(100, 0),
+                load: used(9_000, 0),
+            },
+            device: None,
+            write_back_ns: None,
+            strangers: Vec::new(),
+        };
+        assert_eq!(
+            waited(1, &spent, true),
+            ["the shards waited for their core for 20.0 % of the time; the engine's helpers ran there for 8.0 %"]
+        );
+        assert_eq!(waited(2, &spent, false), ["something else had the shards' core for 10.0 % of the time"]);
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl Finished<'_> {
             verdicts::attestation(&attestation),
             self.content_verdict(&total),
         ];
-        let mut notes = costs::notes(report, spent);
+        let mut notes = costs::notes(report, spent, job.helpers_share());
         if durability == Durability::Durable && !engine.capabilities().durable {
             notes.push(format!("{engine} keeps nothing on stable storage: its durable acknowledgement says nothing"));
         }

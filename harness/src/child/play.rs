@@ -218,7 +218,7 @@ impl Load {
         self.subscribe(&mut generator, &logs, &shared)?;
         let start_ns = now_ns() + LEAD_NS;
         let mut progress = ProgressLines::new(&self.resolved, generator.tally().acknowledged);
-        let mut plateau = PlateauWatch::new(&self.resolved, self.stats.clone());
+        let mut plateau = PlateauWatch::new(&self.resolved, self.stats.clone(), &self.job.shard_cpus);
         let mut tick = |tick: &Tick| {
             progress.tick(tick);
             plateau.tick(tick);

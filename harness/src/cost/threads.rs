@@ -1,6 +1,10 @@
 //! Processor time and faults by thread: who worked for the engine, who for the load, told apart by the names of threads.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// For whom a thread of this process works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -152,6 +156,43 @@ impl Threads {
     }
 }
 
+/// The threads of this process by role, for who looks at them again and again and has little time: each is told once.
+pub struct Tasks(BTreeMap<u32, (Role, PathBuf)>);
+
+impl Tasks {
+    /// The threads that are there now.
+    #[must_use]
+    pub fn find() -> Self {
+        let mut tasks = Self(BTreeMap::new());
+        tasks.look_again();
+        tasks
+    }
+
+    /// Adds threads that have begun since, and forgets those that have ended.
+    pub fn look_again(&mut self) {
+        let listed = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+        let tids: BTreeSet<u32> =
+            listed.filter_map(|entry| entry.file_name().to_str().and_then(|name| name.parse().ok())).collect();
+        self.0.retain(|tid, _| tids.contains(tid));
+        for tid in tids {
+            if self.0.contains_key(&tid) {
+                continue;
+            }
+            let task = PathBuf::from(format!("/proc/self/task/{tid}"));
+            if let Ok(name) = fs::read_to_string(task.join("comm")) {
+                let role = role(name.trim_end(), &|owner| self.0.get(&owner).map(|(role, _)| *role));
+                self.0.insert(tid, (role, task.join("schedstat")));
+            }
+        }
+    }
+
+    /// Those that the engine is charged with: thread id, role and `schedstat`.
+    pub fn engine(&self) -> impl Iterator<Item = (u32, Role, &Path)> {
+        let engine = self.0.iter().filter(|(_, (role, _))| role.is_engine());
+        engine.map(|(tid, (role, path))| (*tid, *role, path.as_path()))
+    }
+}
+
 /// Less than this is the time that passed between reading two clocks.
 const ENDED_NS_MIN: u64 = 20_000_000;
 
@@ -267,5 +308,31 @@ mod tests {
         let sampled = std::thread::Builder::new().name(name.to_owned()).spawn(Threads::sample).unwrap().join().unwrap();
         assert!(sampled.live.values().any(|thread| thread.name == name));
         assert!(sampled.process_cpu_ns > 0);
+    }
+
+    #[test]
+    fn threads_that_begin_and_end_are_seen_when_they_are_looked_for_again() {
+        let shards = |tasks: &Tasks| {
+            let named = tasks.engine().filter(|(_, role, path)| {
+                let comm = fs::read_to_string(path.with_file_name("comm")).unwrap_or_default();
+                *role == Role::Shard && comm.trim_end() == "shard-9"
+            });
+            named.count()
+        };
+        let mut tasks = Tasks::find();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let (begin, begun) = std::sync::mpsc::channel();
+        let body = move || {
+            begin.send(()).unwrap();
+            ended.recv().ok();
+        };
+        let thread = std::thread::Builder::new().name("shard-9".to_owned()).spawn(body).unwrap();
+        begun.recv().unwrap();
+        tasks.look_again();
+        assert_eq!(shards(&tasks), 1);
+        drop(end);
+        thread.join().unwrap();
+        tasks.look_again();
+        assert_eq!(shards(&tasks), 0);
     }
 }

@@ -17,6 +17,10 @@ pub struct PlateauUse {
     pub sent_bytes: u64,
     /// Processor time of the shards' threads, seconds; `None` where it cannot be read.
     pub shard_cpu_s: Option<f64>,
+    /// The same with helpers and workers of the ring that may run on the shards' cores alone. Absent in results of builds that did not
+    /// tell.
+    #[serde(default)]
+    pub shard_core_cpu_s: Option<f64>,
 }
 
 /// One ceiling and how much of it was used.
