@@ -14,6 +14,7 @@ use super::{
 };
 use crate::config::Placement;
 use anyhow::Context;
+use memmap2::MmapMut;
 use std::time::Duration;
 
 /// What all files together take on the disk.
@@ -111,12 +112,28 @@ impl Lab {
         })
     }
 
+    /// Sends all of `memory` once over a loopback connection, from outside the processor's cache if it is larger: bytes a second.
+    ///
+    /// # Errors
+    /// The system fails an operation.
+    pub fn send_through(&self, memory: &MmapMut) -> anyhow::Result<f64> {
+        warm(WARM_BYTES);
+        self.loopback.send_through(memory)
+    }
+
     /// One sample of a case.
     ///
     /// # Errors
     /// The system fails an operation.
     pub fn measure(&mut self, case: Case) -> anyhow::Result<Sample> {
-        let window = DEVICE_WINDOW;
+        self.measure_for(case, DEVICE_WINDOW)
+    }
+
+    /// The same, where the device works for so long.
+    ///
+    /// # Errors
+    /// The system fails an operation.
+    pub fn measure_for(&mut self, case: Case, window: Duration) -> anyhow::Result<Sample> {
         if allocates(case) {
             warm(WARM_BYTES);
         }

@@ -5,7 +5,7 @@ use super::{
     ceilings::Sample,
     memory::noise,
     place::Place,
-    sockets::{ask, receive, send, serve},
+    sockets::{ask, receive, receive_bytes, send, serve},
 };
 use crate::config::Placement;
 use anyhow::Context;
@@ -78,6 +78,16 @@ impl Loopback {
         };
         let per_s = self.between(shard, move || receive(ours, WARM_UP, window))?;
         Ok(Sample { per_s, p50_ns: None })
+    }
+
+    /// Sends all of `memory` once, 1 MiB at a time, over one connection: bytes a second.
+    ///
+    /// # Errors
+    /// A connection or a ring fails.
+    pub fn send_through(&self, memory: &MmapMut) -> anyhow::Result<f64> {
+        let (ours, theirs) = pair().context("connect on loopback")?;
+        let bytes = memory.len() as u64;
+        self.between(move || send(&theirs, memory, false), move || receive_bytes(ours, bytes))
     }
 
     /// Runs the shard's end on its core and the peer's on its own; what the peer found.

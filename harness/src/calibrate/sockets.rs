@@ -318,7 +318,8 @@ pub fn receive_bytes(socket: TcpStream, wanted: u64) -> io::Result<f64> {
     Ok(bytes as f64 / begun.elapsed().as_secs_f64())
 }
 
-/// Sends `memory` over and over until the peer has gone; with `zero_copy` as a registered buffer by SEND_ZC.
+/// Sends `memory` over and over, a block of at most [`super::BLOCK_BYTES_MAX`] at a time, until the peer has gone; with `zero_copy` as a
+/// registered buffer by SEND_ZC.
 ///
 /// # Errors
 /// There is no ring, too little memory may be locked, or the connection fails.
@@ -331,18 +332,22 @@ pub fn send(socket: &TcpStream, memory: &MmapMut, zero_copy: bool) -> io::Result
         unsafe { uring.submitter().register_buffers(&whole) }?;
     }
     let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
-    let (address, bytes) = (memory.as_ptr(), memory.len() as u32);
-    let entry = if zero_copy {
-        opcode::SendZc::new(types::Fd(descriptor), address, bytes).buf_index(Some(0)).flags(flags).build()
-    } else {
-        opcode::Send::new(types::Fd(descriptor), address, bytes).flags(flags).build()
+    let mut blocks = memory.chunks(super::BLOCK_BYTES_MAX).cycle();
+    let entry = |block: &[u8]| {
+        let (address, bytes) = (block.as_ptr(), block.len() as u32);
+        if zero_copy {
+            opcode::SendZc::new(types::Fd(descriptor), address, bytes).buf_index(Some(0)).flags(flags).build()
+        } else {
+            opcode::Send::new(types::Fd(descriptor), address, bytes).flags(flags).build()
+        }
     };
     // Sends and notifications that have not come back.
     let (mut inflight, mut gone, mut failed) = (0_usize, false, None);
     loop {
         if !gone && inflight == 0 {
+            let next = entry(blocks.next().expect("there is memory to send"));
             // SAFETY: the memory outlives the operation: this function does not return while one is in flight.
-            unsafe { uring.submission().push(&entry) }.expect("an empty ring of eight entries takes one");
+            unsafe { uring.submission().push(&next) }.expect("an empty ring of eight entries takes one");
             inflight += 1;
         }
         if inflight == 0 {

@@ -2,7 +2,7 @@
 
 use super::{
     Bench, EngineCase, Found, Pair,
-    in_process::{self, Log, Measurement, sample, timed},
+    in_process::{self, Log, Measurement, sample, sample_for, timed},
     row::Goal,
 };
 use crate::calibrate::{Case, lab::Lab, memory::warm};
@@ -24,6 +24,9 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// A burst ends with so much of what an engine lets be dirty: it measures how bytes get into memory, and neither the wait for the device
 /// to take them nor the kernel's own brake, which comes a third above the engines' budget.
 const BURST_OF_BUDGET: f64 = 0.9;
+/// Rolls before a log that overwrites is measured: the segments that it begins with, and those that it keeps, have been gone through, and the
+/// next ones are segments that were given up.
+const ROLLS_UNTIL_STEADY: u64 = 12;
 /// A task that computes for long lets others run after this long.
 const YIELD_AFTER: Duration = Duration::from_micros(500);
 
@@ -117,7 +120,9 @@ impl Appends {
     /// The engine fails.
     async fn calm<E: LogEngine>(&self, log: &Log<E>) -> anyhow::Result<()> {
         log.commit(Level::Durable).await?;
-        sleep(SETTLE).await;
+        sleep(SETTLE / 2).await;
+        log.trim_again().await?;
+        sleep(SETTLE / 2).await;
         Ok(())
     }
 
@@ -235,33 +240,68 @@ impl Tasks {
 struct Against {
     appends: Appends,
     ceiling: Case,
+    /// The log overwrites, as the ceiling does, and the ceiling is sampled for as long as a window: a device that lends a burst of writes before it
+    /// goes at its own pace lends it to both.
+    overwrites: bool,
+}
+
+impl Against {
+    fn sample(&self, lab: &mut Lab) -> anyhow::Result<f64> {
+        if self.overwrites { sample_for(lab, self.ceiling, WINDOW) } else { sample(lab, self.ceiling) }
+    }
 }
 
 impl Measurement for Against {
+    async fn prepare<E: LogEngine>(&mut self, log: &Log<E>) -> anyhow::Result<()> {
+        if !self.overwrites {
+            return Ok(());
+        }
+        let encoded = self.appends.encoded();
+        while log.engine.counters().rolls.get() < ROLLS_UNTIL_STEADY {
+            log.append(encoded.batch(), self.appends.level).await?;
+            log.commit(self.appends.level).await?;
+        }
+        Ok(())
+    }
+
     fn settle(&self) -> Duration {
         if self.appends.level == Level::Durable { in_process::SETTLE_DURABLE } else { in_process::SETTLE }
     }
 
     async fn pair<E: LogEngine>(&mut self, log: &Log<E>, lab: &mut Lab) -> anyhow::Result<Pair> {
         let encoded = Rc::new(self.appends.encoded());
-        if self.appends.burst {
+        let calms = self.appends.burst || self.overwrites;
+        if calms {
             self.appends.calm(log).await?;
         }
-        let before = sample(lab, self.ceiling)?;
+        let before = self.sample(lab)?;
+        if self.overwrites {
+            self.appends.calm(log).await?;
+        }
         if self.appends.burst {
             warm(usize::try_from(self.appends.bytes_max()).unwrap_or(usize::MAX));
         }
         let figure = self.appends.window(log, &encoded).await?;
-        if self.appends.burst {
+        if calms {
             self.appends.calm(log).await?;
         }
-        let after = sample(lab, self.ceiling)?;
+        let after = self.sample(lab)?;
         Ok(Pair { figure, ceiling: (before + after) / 2.0 })
     }
 }
 
 /// A case that appends, held to `ceiling`.
 pub(super) fn case(name: String, engine: EngineKind, appends: Appends, ceiling: Case, least: f64) -> EngineCase {
+    against(name, engine, Against { appends, ceiling, overwrites: false }, least)
+}
+
+/// The same of a log that overwrites segments that it gave up.
+pub(super) fn overwriting(name: String, engine: EngineKind, appends: Appends, ceiling: Case, least: f64) -> EngineCase {
+    against(name, engine, Against { appends, ceiling, overwrites: true }, least)
+}
+
+fn against(name: String, engine: EngineKind, against: Against, least: f64) -> EngineCase {
+    let Against { appends, ceiling, overwrites } = against;
     EngineCase {
         name,
         engine,
@@ -270,7 +310,7 @@ pub(super) fn case(name: String, engine: EngineKind, appends: Appends, ceiling: 
         goal: Goal::AtLeast(least),
         long: false,
         measure: Box::new(move |bench: &mut Bench<'_>| -> anyhow::Result<Found> {
-            in_process::run(bench, engine, |config| appends.configure(config), Against { appends, ceiling })
+            in_process::run(bench, engine, |config| appends.configure(config), Against { appends, ceiling, overwrites })
         }),
     }
 }

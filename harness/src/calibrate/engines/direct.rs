@@ -39,7 +39,7 @@ pub(super) fn cases() -> Vec<EngineCase> {
             burst: false,
         };
         let ceiling = Case::DirectWrite { block_bytes: bytes, depth, sync: Sync::None };
-        cases.push(appends::case(
+        cases.push(appends::overwriting(
             format!("none, batches of {}, ×{depth}", block(bytes)),
             ENGINE,
             appends,

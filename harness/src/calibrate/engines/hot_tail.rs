@@ -1,11 +1,12 @@
 //! The hot tail to a consumer on loopback: the broker's send path beside the bare path that it uses.
 
 use super::{Bench, EngineCase, Found, Pair, appends::Encoded, in_process::sample, row::Goal};
-use crate::calibrate::{Case, case::Path, loopback::pin, sockets::receive_bytes};
+use crate::calibrate::{Case, case::Path, lab::Lab, loopback::pin, memory::noise, sockets::receive_bytes};
 use crate::run::results::Scratch;
 use anyhow::{Context, ensure};
 use broker::{Durability, EngineKind, Node, NodeConfig, Outcome, Producer, Stop, consumer::Request};
 use log_api::{Offset, ReadKind};
+use memmap2::{Advice, MmapMut};
 use std::{
     io::Write,
     net::{SocketAddr, TcpStream},
@@ -22,21 +23,62 @@ pub(super) fn cases() -> Vec<EngineCase> {
     EngineKind::DISK.map(case).into()
 }
 
+/// What the send path is held to.
+#[derive(Clone, Copy)]
+enum Ceiling {
+    /// References to pages, which nobody touches.
+    Sendfile(Case),
+    /// A copy from memory of the same kind over the same span: nothing of it is in the processor's cache.
+    SendThrough,
+}
+
+impl Ceiling {
+    fn of(engine: EngineKind) -> Self {
+        match engine {
+            EngineKind::Direct => Self::SendThrough,
+            _ => Self::Sendfile(Case::Transfer { block_bytes: 1 << 20, path: Path::Sendfile }),
+        }
+    }
+
+    fn words(self) -> String {
+        match self {
+            Self::Sendfile(case) => case.to_string(),
+            Self::SendThrough => format!("loopback send through {} MiB", TAIL_BYTES >> 20),
+        }
+    }
+}
+
+/// The memory that is sent where bytes are copied: as much as the engine sends, in large pages, as its slab asks for.
+fn memory() -> std::io::Result<MmapMut> {
+    let mut memory = MmapMut::map_anon(TAIL_BYTES as usize)?;
+    // Where there are none, small ones do.
+    memory.advise(Advice::HugePage).ok();
+    noise(&mut memory);
+    Ok(memory)
+}
+
+fn sample_of(ceiling: Ceiling, lab: &mut Lab, memory: Option<&MmapMut>) -> anyhow::Result<f64> {
+    match (ceiling, memory) {
+        (Ceiling::SendThrough, Some(memory)) => lab.send_through(memory),
+        (Ceiling::Sendfile(case), _) => sample(lab, case),
+        (Ceiling::SendThrough, None) => anyhow::bail!("there is no memory to send"),
+    }
+}
+
 fn case(engine: EngineKind) -> EngineCase {
-    let path = if engine == EngineKind::Direct { Path::Send } else { Path::Sendfile };
-    let ceiling = Case::Transfer { block_bytes: 1 << 20, path };
+    let ceiling = Ceiling::of(engine);
     EngineCase {
         name: "hot tail by the send path, 1 MiB".to_owned(),
         engine,
         unit: "B/s",
-        ceiling: ceiling.to_string(),
+        ceiling: ceiling.words(),
         goal: Goal::AtLeast(0.9),
         long: false,
         measure: Box::new(move |bench: &mut Bench<'_>| measure(bench, engine, ceiling)),
     }
 }
 
-fn measure(bench: &mut Bench<'_>, engine: EngineKind, ceiling: Case) -> anyhow::Result<Found> {
+fn measure(bench: &mut Bench<'_>, engine: EngineKind, ceiling: Ceiling) -> anyhow::Result<Found> {
     let name = format!(".highwater-calibrate-node-{}", std::process::id());
     let folder = Scratch::fresh(bench.place.dir().join(name))?;
     let peer = bench.placement.generator;
@@ -52,15 +94,19 @@ fn measure(bench: &mut Bench<'_>, engine: EngineKind, ceiling: Case) -> anyhow::
     let address = handle.address;
     let mut producer = handle.producer.take().context("a node's producer is there to be taken")?;
     let bytes = fill(&mut producer)?;
+    let memory = match ceiling {
+        Ceiling::SendThrough => Some(memory().context("memory to send")?),
+        Ceiling::Sendfile(_) => None,
+    };
     let mut found = Found::default();
     for _ in 0..bench.rounds {
         if bench.interrupts.any() {
             return Ok(Found::default());
         }
         let lab = bench.lab.as_mut().context("the instruments were lost by a case that failed")?;
-        let before = sample(lab, ceiling)?;
+        let before = sample_of(ceiling, lab, memory.as_ref())?;
         let figure = consume(address, bytes, peer)?;
-        let after = sample(lab, ceiling)?;
+        let after = sample_of(ceiling, lab, memory.as_ref())?;
         found.pairs.push(Pair { figure, ceiling: (before + after) / 2.0 });
     }
     let report = node.stop(Stop { drain: Duration::ZERO, close: false }).context("stop the shard")?;

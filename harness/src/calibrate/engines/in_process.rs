@@ -62,6 +62,8 @@ pub struct Log<E> {
     rolled: Rc<RefCell<VecDeque<Offset>>>,
     rolls: Rc<Cell<u64>>,
     kept_segments: usize,
+    /// What need not be kept any more.
+    given_up: Rc<Cell<Offset>>,
     /// A trim failed.
     failed: Rc<Cell<Option<anyhow::Error>>>,
 }
@@ -70,7 +72,8 @@ impl<E> Clone for Log<E> {
     /// Another handle of the same log.
     fn clone(&self) -> Self {
         let (engine, rolled, rolls) = (self.engine.clone(), self.rolled.clone(), self.rolls.clone());
-        Self { engine, rolled, rolls, kept_segments: self.kept_segments, failed: self.failed.clone() }
+        let (given_up, failed) = (self.given_up.clone(), self.failed.clone());
+        Self { engine, rolled, rolls, kept_segments: self.kept_segments, given_up, failed }
     }
 }
 
@@ -81,6 +84,7 @@ impl<E: LogEngine> Log<E> {
             rolled: Rc::default(),
             rolls: Rc::default(),
             kept_segments,
+            given_up: Rc::default(),
             failed: Rc::default(),
         }
     }
@@ -134,6 +138,7 @@ impl<E: LogEngine> Log<E> {
         let many = self.rolled.borrow().len() > self.kept_segments;
         let before = if many { self.rolled.borrow_mut().pop_front() } else { None };
         if let Some(before) = before {
+            self.given_up.set(before);
             let (engine, failed) = (self.engine.clone(), self.failed.clone());
             spawn_local(async move {
                 if let Err(error) = engine.trim(LOG, before).await {
@@ -142,6 +147,14 @@ impl<E: LogEngine> Log<E> {
             });
         }
         Ok(())
+    }
+
+    /// Asks again for what old segments the engine did not give up when it was asked, as a shard does.
+    ///
+    /// # Errors
+    /// The engine fails.
+    pub async fn trim_again(&self) -> anyhow::Result<()> {
+        self.engine.trim(LOG, self.given_up.get()).await.map(drop).context("trim")
     }
 }
 
@@ -309,6 +322,14 @@ impl Used {
 /// The ceiling fails.
 pub fn sample(lab: &mut Lab, case: Case) -> anyhow::Result<f64> {
     Ok(lab.measure(case).with_context(|| format!("measure {case}"))?.per_s)
+}
+
+/// A sample of a ceiling of the device over so long.
+///
+/// # Errors
+/// The ceiling fails.
+pub fn sample_for(lab: &mut Lab, case: Case, window: Duration) -> anyhow::Result<f64> {
+    Ok(lab.measure_for(case, window).with_context(|| format!("measure {case}"))?.per_s)
 }
 
 #[cfg(test)]
