@@ -66,13 +66,22 @@ impl Mapping {
 
     /// Makes the pages from the log's end on present and writable, in slices, so that no append faults; `after` is told when each slice was
     /// begun. Called off the shard. Every page is dirty afterwards: flushes name the range that they are about.
-    pub(crate) fn populate(&self, mut after: impl FnMut(Instant)) -> io::Result<()> {
+    pub(crate) fn populate(&self, after: impl FnMut(Instant)) -> io::Result<()> {
+        self.advise(Advice::PopulateWrite, after)
+    }
+
+    /// The same, but present only, and as clean as they were.
+    pub(crate) fn bring_in(&self, after: impl FnMut(Instant)) -> io::Result<()> {
+        self.advise(Advice::PopulateRead, after)
+    }
+
+    fn advise(&self, advice: Advice, mut after: impl FnMut(Instant)) -> io::Result<()> {
         let slice_bytes = if self.large_pages { LARGE_SLICE_BYTES } else { SLICE_BYTES };
         let mut at = self.filled.get() / slice_bytes * slice_bytes;
         while at < self.map.len() {
             let begun = Instant::now();
             let bytes = slice_bytes.min(self.map.len() - at);
-            self.map.advise_range(Advice::PopulateWrite, at, bytes)?;
+            self.map.advise_range(advice, at, bytes)?;
             after(begun);
             at += bytes;
         }

@@ -1,10 +1,16 @@
 //! The next segments, made ready off the shard: from those that the log has given up, or else from new files.
+//!
+//! In two steps. A *blank* is a file that is durable, with its blocks and its directory entry: it costs disk, and flushes, which take long while
+//! the device is busy. A *ready* segment has been opened, which for a mapping costs memory. A few stand ready; how many blanks lie behind
+//! them depends on the load ([`Reach`]).
 
 use crate::{
     Ahead, DataDir, Dead, Files, Haste, Keeper, LogConfig, SparseIndex,
-    files::{FileError, naming},
+    files::FileError,
     keeper::Successor,
+    make::{FREE_SHARE, has_free, make, open, refit},
     names::prepared_path,
+    reach::Reach,
 };
 use log_api::Offset;
 use shard_ring::{Event, Helper, Ring, sleep, spawn_local};
@@ -14,15 +20,21 @@ use std::{
     future::Future,
     io,
     path::{Path, PathBuf},
-    rc::Rc,
+    rc::{Rc, Weak},
     time::{Duration, Instant},
 };
+
+#[cfg(test)]
+mod counts;
 
 /// How long [`Preparer::room`] waits after an attempt that failed.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
 /// Attempts that failed one after the other, for another reason than a full disk, after which the next one is not expected to do better.
 const ATTEMPTS_MAX: u32 = 3;
+
+/// Blanks are given up, half of what is kept ahead at a time, after each time as long as this in which that half was not used.
+const QUIET: Duration = Duration::from_secs(30);
 
 /// How an engine opens a segment that it will write. Used on the helper.
 pub trait Medium: Clone + Send + 'static {
@@ -32,9 +44,17 @@ pub trait Medium: Clone + Send + 'static {
     /// What is kept of a segment that was given up, beside its file, for the one that it becomes.
     type Kept: Send + 'static;
 
-    /// In a log for durable acknowledgement a segment's blocks are written before it is used. `false`: with zeros, past the page cache, before
-    /// [`Medium::open`]. `true`: `open` does it, in its own way.
+    /// In a log for durable acknowledgement a segment's blocks are written before it is opened. `false`: with zeros, past the page cache.
+    /// `true`: by [`Medium::furnish`].
     const WRITES_BLOCKS: bool = false;
+
+    /// Does to the new file at `path`, which is `bytes` long, what may be done long before it is opened.
+    ///
+    /// # Errors
+    /// As [`Medium::open`].
+    fn furnish(&self, _path: &Path, _bytes: u64, _haste: &Haste) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Opens the file at `path`, which is `bytes` long, and does whatever would stall the shard later (populating a mapping, say).
     ///
@@ -118,6 +138,8 @@ struct State<H> {
     next_number: Cell<u64>,
     ready: RefCell<VecDeque<Prepared<H>>>,
     running: Cell<bool>,
+    /// What runs, or ran last, opens a blank.
+    opening: Cell<bool>,
     stopped: Cell<bool>,
     full: Cell<bool>,
     failure: RefCell<Option<String>>,
@@ -128,13 +150,21 @@ struct State<H> {
     recycling: Cell<usize>,
     /// Given-up segments whose blocks the next segments are made of.
     spares: RefCell<VecDeque<PathBuf>>,
+    /// New segments, durable, not opened yet.
+    blanks: RefCell<VecDeque<PathBuf>>,
+    reach: Reach,
+    /// Somebody waits for a segment, and [`Reach`] knows.
+    waiting: Cell<bool>,
+    /// A task looks at times whether so many are still needed.
+    watched: Cell<bool>,
     haste: Haste,
     /// When a segment was last taken, and whether they are taken faster than preparing with rests makes them.
     taken: Cell<Option<Instant>>,
     hurried: Cell<bool>,
-    /// When the attempt that runs, or ran last, began, and for how long an attempt works.
+    /// When the attempt that runs, or ran last, began, and for how long making a blank works, and opening it.
     begun: Cell<Instant>,
-    works: Cell<Duration>,
+    blank_works: Cell<Duration>,
+    open_works: Cell<Duration>,
     /// An attempt has ended.
     ended: Event,
 }
@@ -150,12 +180,19 @@ pub struct Preparation {
     pub recycled: u64,
 }
 
-/// What an attempt brings: the segment and the bytes of zeros written for it.
-type Attempt<H> = Result<(Prepared<H>, u64), FileError>;
+/// What a step on the helper brings.
+enum Step<H> {
+    /// A file, and the bytes of zeros written for it.
+    Blank(PathBuf, u64),
+    Ready(Prepared<H>),
+    /// The disk is too full for segments that are not needed yet.
+    TooFull,
+}
 
 /// What became of a segment that was given up.
 enum Recycled<H> {
-    Ready(Attempt<H>),
+    /// With the bytes of zeros written for it.
+    Ready(Result<(Prepared<H>, u64), FileError>),
     /// Its blocks are there, under this name.
     Spare(PathBuf),
 }
@@ -181,6 +218,7 @@ impl<M: Medium> Preparer<M> {
             next_number: Cell::new(next_number),
             ready: RefCell::default(),
             running: Cell::new(false),
+            opening: Cell::new(false),
             stopped: Cell::new(false),
             full: Cell::new(false),
             failure: RefCell::new(None),
@@ -188,11 +226,16 @@ impl<M: Medium> Preparer<M> {
             counts: Cell::default(),
             recycling: Cell::new(0),
             spares: RefCell::default(),
+            blanks: RefCell::default(),
+            reach: Reach::default(),
+            waiting: Cell::new(false),
+            watched: Cell::new(false),
             haste: Haste::default(),
             taken: Cell::new(None),
             hurried: Cell::new(false),
             begun: Cell::new(Instant::now()),
-            works: Cell::new(Duration::ZERO),
+            blank_works: Cell::new(Duration::ZERO),
+            open_works: Cell::new(Duration::ZERO),
             ended: Event::new(),
         };
         Self(Rc::new(Inner {
@@ -219,7 +262,11 @@ impl<M: Medium> Preparer<M> {
         if taken.is_some() {
             let now = Instant::now();
             let period = state.taken.replace(Some(now)).map(|last| now - last);
-            state.hurried.set(period.is_some_and(|period| period < state.works.get() * Haste::STRETCH));
+            let blank_works = if state.blanks.borrow().is_empty() { state.blank_works.get() } else { Duration::ZERO };
+            let works = blank_works + state.open_works.get();
+            state.hurried.set(period.is_some_and(|period| period < works * Haste::STRETCH));
+            state.reach.took(state.made());
+            state.waiting.set(false);
         }
         self.start();
         taken
@@ -251,15 +298,28 @@ impl<M: Medium> Preparer<M> {
 
     /// Waits until a segment is ready; if the attempt fails, 100 ms, so that the caller tries again.
     pub async fn room(&self) {
-        let ended = self.0.state.ended.wait();
-        self.start();
-        if self.is_ready() {
-            return;
+        let state = &self.0.state;
+        if !self.is_ready() && !state.waiting.replace(true) {
+            self.0.waited();
         }
-        ended.await;
-        if !self.is_ready() {
-            sleep(RETRY_AFTER).await;
+        loop {
+            let ended = state.ended.wait();
+            self.start();
+            if self.is_ready() {
+                return;
+            }
+            ended.await;
+            // A blank is half-way there.
+            if !self.is_ready() && (self.is_full() || self.failure().is_some() || state.stopped.get()) {
+                return sleep(RETRY_AFTER).await;
+            }
         }
+    }
+
+    /// Segments that are kept made, ready or blank: more after rolls that had to wait.
+    #[must_use]
+    pub fn target(&self) -> usize {
+        self.0.target()
     }
 
     /// Bytes of zeros written so far: [`log_api::Counters::prepared_bytes`].
@@ -364,21 +424,85 @@ impl<M: Medium> Inner<M> {
         self.ahead.as_ref().map_or(1, |ahead| ahead.segments(self.config.segment_bytes))
     }
 
-    fn start(self: &Rc<Self>) {
-        let state = &self.state;
-        let ready = state.ready.borrow().len();
-        let wanted = self.wanted();
-        state.haste.set(ready == 0 || state.hurried.get() || self.ahead.is_none() || state.stopped.get());
-        if ready >= wanted || state.stopped.get() || state.running.replace(true) {
+    /// Segments to be kept made: ready or blank.
+    fn target(&self) -> usize {
+        self.state.reach.target(self.wanted())
+    }
+
+    /// A roll waits for a segment: more are kept made from now on.
+    fn waited(self: &Rc<Self>) {
+        let Some(ahead) = &self.ahead else { return };
+        let (state, wanted) = (&self.state, self.wanted());
+        let opening = state.running.get() && state.opening.get();
+        if state.full.get() || opening || !state.blanks.borrow().is_empty() {
+            // More blanks would not have helped.
             return;
         }
-        let spare = state.spares.borrow_mut().pop_front();
-        let path = spare.clone().unwrap_or_else(|| prepared_path(&self.config.dir, state.next_number()));
+        state.reach.waited(wanted, ahead.segments_max(self.config.segment_bytes));
+        if state.reach.target(wanted) > wanted && !state.watched.replace(true) {
+            spawn_local(Self::watch(Rc::downgrade(self)));
+        }
+    }
+
+    /// Gives blanks up that are not needed any more; ends when no more are kept than without rolls that waited.
+    async fn watch(preparer: Weak<Self>) {
+        loop {
+            sleep(QUIET).await;
+            let Some(preparer) = preparer.upgrade() else { return };
+            if preparer.rest() {
+                return preparer.state.watched.set(false);
+            }
+        }
+    }
+
+    /// A quiet time has ended, or a busy one. `true`: no more are kept than without rolls that waited.
+    fn rest(&self) -> bool {
+        let (state, wanted) = (&self.state, self.wanted());
+        state.reach.period(state.made());
+        let target = state.reach.target(wanted);
+        let excess = state.made().saturating_sub(target).min(state.blanks.borrow().len());
+        if excess > 0 {
+            let kept = state.blanks.borrow().len() - excess;
+            let given_up = state.blanks.borrow_mut().split_off(kept);
+            state.reach.took(state.made());
+            spawn_local(self.helper.run(&self.ring, move || {
+                // What is left behind by a failure goes with the next open.
+                given_up.iter().for_each(|path| drop(Files::new().unlink(path)));
+            }));
+        }
+        target <= wanted
+    }
+
+    fn start(self: &Rc<Self>) {
+        let state = &self.state;
+        let (ready, wanted) = (state.ready.borrow().len(), self.wanted());
+        state.haste.set(ready == 0 || state.hurried.get() || self.ahead.is_none() || state.stopped.get());
+        if state.stopped.get() || state.running.get() {
+            return;
+        }
+        let blank = if ready < wanted { state.blanks.borrow_mut().pop_front() } else { None };
+        let makes_blank = blank.is_none();
+        if makes_blank && state.made() >= self.target() {
+            return;
+        }
+        let spare = if makes_blank { state.spares.borrow_mut().pop_front() } else { None };
+        // For one that is not needed soon there must be room for all of those.
+        let free = if ready < wanted || spare.is_some() { 0 } else { FREE_SHARE * self.target() as u64 };
+        let reused = spare.is_some();
+        let path = blank.or(spare).unwrap_or_else(|| prepared_path(&self.config.dir, state.next_number()));
+        state.running.set(true);
+        state.opening.set(!makes_blank);
         state.begun.set(Instant::now());
         let (data, config, medium, haste) =
             (self.data.clone(), self.config.clone(), self.medium.clone(), state.haste.clone());
         let attempt = self.helper.run(&self.ring, move || {
-            let made = prepare(&config, &medium, path, spare.is_some(), &haste);
+            let made = if !makes_blank {
+                open(&config, &medium, path, &haste).map(Step::Ready)
+            } else if free > 0 && !has_free(&config, free) {
+                Ok(Step::TooFull)
+            } else {
+                make(&config, &medium, path, reused, &haste).map(|(path, written)| Step::Blank(path, written))
+            };
             // The lock of the directory is kept for as long as the job runs.
             drop(data);
             made
@@ -417,66 +541,47 @@ impl<H> State<H> {
         }
     }
 
-    /// `true`: a segment is ready.
-    fn end(&self, attempt: Attempt<H>) -> bool {
+    /// Segments that are made: ready or blank.
+    fn made(&self) -> usize {
+        self.ready.borrow().len() + self.blanks.borrow().len()
+    }
+
+    /// `true`: it is worth going on.
+    fn end(&self, step: Result<Step<H>, FileError>) -> bool {
         self.running.set(false);
         let took = self.begun.get().elapsed();
-        self.works.set(if self.haste.is_set() { took } else { took / Haste::STRETCH });
+        let works = if self.haste.is_set() { took } else { took / Haste::STRETCH };
         self.full.set(false);
         self.failure.replace(None);
         let failures = self.failures.take();
-        let ok = attempt.is_ok();
-        match attempt {
-            Ok((prepared, written)) => {
-                let Preparation { bytes, zeroed, recycled } = self.counts.get();
-                self.counts.set(Preparation { bytes: bytes + written, zeroed: zeroed + 1, recycled });
+        let mut goes_on = true;
+        let Preparation { bytes, zeroed, recycled } = self.counts.get();
+        match step {
+            Ok(Step::Blank(path, written)) => {
+                self.blank_works.set(works);
+                self.counts.set(Preparation { bytes: bytes + written, zeroed, recycled });
+                self.blanks.borrow_mut().push_back(path);
+            }
+            Ok(Step::Ready(prepared)) => {
+                self.open_works.set(works);
+                self.counts.set(Preparation { bytes, zeroed: zeroed + 1, recycled });
                 self.ready.borrow_mut().push_back(prepared);
             }
-            Err(error) if error.is_full() => self.full.set(true),
+            Ok(Step::TooFull) => {
+                self.reach.reset();
+                goes_on = false;
+            }
             Err(error) => {
-                self.failures.set(failures + 1);
-                self.failure.replace(Some(io::Error::from(error).to_string()));
+                goes_on = false;
+                if error.is_full() {
+                    self.full.set(true);
+                } else {
+                    self.failures.set(failures + 1);
+                    self.failure.replace(Some(io::Error::from(error).to_string()));
+                }
             }
         }
         self.ended.notify_all();
-        ok
+        goes_on
     }
-}
-
-/// Makes the file, unless it is a `spare` whose blocks are used again, then what the engine holds it by. On the helper.
-fn prepare<M: Medium>(config: &LogConfig, medium: &M, path: PathBuf, spare: bool, haste: &Haste) -> Attempt<M::Handle> {
-    let files = Files::slowly(haste);
-    let bytes = config.segment_bytes;
-    let zeroed = config.durable && !M::WRITES_BLOCKS;
-    // One whose blocks cannot be used again is gone, and a new one takes its place.
-    let remade = if spare { files.remake_segment(&path, bytes, zeroed).ok() } else { None };
-    let written = match remade {
-        Some(written) => written,
-        None => files.make_segment(&path, bytes, zeroed)?,
-    };
-    let opened = medium.open_slowly(&path, bytes, haste).map_err(naming("open", &path));
-    // After the engine has written what it has to: the entry is durable for a segment that is.
-    let handle = match opened.and_then(|handle| files.sync_dir(&config.dir).map(|()| handle)) {
-        Ok(handle) => handle,
-        Err(error) => {
-            // The space goes back; if even this fails, the next recovery unlinks the file.
-            let _ = files.unlink(&path);
-            return Err(error);
-        }
-    };
-    let written = if config.durable && M::WRITES_BLOCKS { bytes } else { written };
-    let index = SparseIndex::new(Offset(0), config.index_interval_bytes, bytes);
-    Ok((Prepared { handle, file: PreparedFile { path, bytes, index } }, written))
-}
-
-/// Makes a segment that was given up ready to be written again. On the helper.
-fn refit<M: Medium>(files: &Files, config: &LogConfig, medium: &M, path: PathBuf, kept: M::Kept) -> Attempt<M::Handle> {
-    let bytes = config.segment_bytes;
-    let written = files.refit_segment(&path, bytes)?;
-    let handle = files.or_unlink(&path, || {
-        files.sync_dir(&config.dir)?;
-        medium.renew(&path, bytes, kept).map_err(naming("open", &path))
-    })?;
-    let index = SparseIndex::new(Offset(0), config.index_interval_bytes, bytes);
-    Ok((Prepared { handle, file: PreparedFile { path, bytes, index } }, written))
 }

@@ -1,0 +1,105 @@
+//! How many segments are kept made, in counts, with the plainest engine there could be.
+
+use super::{Medium, Preparer};
+use crate::{Ahead, DataDir, LogConfig};
+use log_api::{Framing, LogId};
+use shard_ring::{ExecutorConfig, Helper, Ring, block_on};
+use std::{fs::File, io, path::Path, rc::Rc};
+
+const SEGMENT_BYTES: u64 = 64 << 10;
+
+#[derive(Clone)]
+struct Plain;
+
+impl Medium for Plain {
+    type Handle = File;
+    type Kept = ();
+
+    fn open(&self, path: &Path, _bytes: u64) -> io::Result<File> {
+        File::open(path)
+    }
+}
+
+fn config(data: &DataDir, durable: bool) -> LogConfig {
+    LogConfig {
+        dir: data.log_dir(LogId(0)),
+        durable,
+        segment_bytes: SEGMENT_BYTES,
+        inflight_bytes_max: SEGMENT_BYTES,
+        index_interval_bytes: 4096,
+        framing: Framing::Bare,
+    }
+}
+
+/// A preparer that keeps 24 segments made at most, and its helper.
+fn preparer(ring: &Ring, dir: &Path, durable: bool) -> (Preparer<Plain>, Rc<Helper>) {
+    let data = DataDir::open(dir).unwrap();
+    let config = config(&data, durable);
+    std::fs::create_dir_all(&config.dir).unwrap();
+    let helper = Rc::new(Helper::start("next", &[], 0).unwrap());
+    let ahead = Ahead::of_at_most(24 * SEGMENT_BYTES);
+    (Preparer::new(ring, &helper, &data, &config, Plain, 0, Some(&ahead)), helper)
+}
+
+/// Waits until all that is wanted is made: how many, ready and blank.
+async fn settled(preparer: &Preparer<Plain>) -> (usize, usize) {
+    let state = &preparer.0.state;
+    preparer.start();
+    loop {
+        let ended = state.ended.wait();
+        if !state.running.get() {
+            return (state.ready.borrow().len(), state.blanks.borrow().len());
+        }
+        ended.await;
+    }
+}
+
+/// Takes what is ready, and waits for the next. Nothing comes from the helper before the wait.
+async fn take_all_and_wait(preparer: &Preparer<Plain>) -> usize {
+    let mut taken = 0;
+    while preparer.take().is_some() {
+        taken += 1;
+    }
+    preparer.room().await;
+    taken
+}
+
+/// Files that there are: of segments that were taken, which nobody renames here, or are kept made.
+fn names(dir: &Path) -> usize {
+    std::fs::read_dir(dir.join("00000")).unwrap().count()
+}
+
+#[test]
+fn rolls_that_wait_double_what_is_kept_and_quiet_gives_it_up_again() {
+    for durable in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_path_buf();
+        let body = move |ring: Ring| async move {
+            let (preparer, helper) = preparer(&ring, &path, durable);
+            assert_eq!((settled(&preparer).await, preparer.target()), ((4, 0), 4));
+            let mut taken = 0;
+            for target in [8, 16, 24, 24] {
+                // As if the blanks had been opened and taken as well.
+                taken += preparer.0.state.blanks.take().len();
+                taken += take_all_and_wait(&preparer).await;
+                assert_eq!((settled(&preparer).await, preparer.target()), ((4, target - 4), target));
+                assert_eq!(names(&path), taken + target);
+                if target == 8 {
+                    taken += take_all_and_wait(&preparer).await;
+                    assert_eq!((settled(&preparer).await, preparer.target()), ((4, 4), 8), "there were blanks");
+                }
+            }
+            // The first ends a period in which rolls waited.
+            let mut periods = Vec::new();
+            for _ in 0..5 {
+                preparer.0.rest();
+                periods.push((settled(&preparer).await, preparer.target()));
+            }
+            assert_eq!(periods, [((4, 20), 24), ((4, 8), 12), ((4, 2), 6), ((4, 0), 4), ((4, 0), 4)]);
+            helper.run(&ring, || ()).await;
+            assert_eq!(names(&path), taken + 4, "files that were given up are gone");
+            preparer.stop().await;
+        };
+        block_on(ExecutorConfig::default(), body).unwrap();
+    }
+}
