@@ -316,7 +316,7 @@ impl<M: Medium> Preparer<M> {
         }
     }
 
-    /// Segments that are kept made, ready or blank: more after rolls that had to wait.
+    /// Segments that are kept made, ready or blank: of a log that is not written for durable acknowledgement, more after rolls that had to wait.
     #[must_use]
     pub fn target(&self) -> usize {
         self.0.target()
@@ -429,10 +429,14 @@ impl<M: Medium> Inner<M> {
         self.state.reach.target(self.wanted())
     }
 
-    /// A roll waits for a segment: more are kept made from now on.
+    /// A roll waits for a segment: more are kept made from now on, where blanks cost the device nothing.
     fn waited(self: &Rc<Self>) {
         let Some(ahead) = &self.ahead else { return };
         let (state, wanted) = (&self.state, self.wanted());
+        if self.config.durable {
+            // Its blanks are written with zeros: that takes from the device what the log and its readers want of it.
+            return;
+        }
         let opening = state.running.get() && state.opening.get();
         if state.full.get() || opening || !state.blanks.borrow().is_empty() {
             // More blanks would not have helped.

@@ -4,7 +4,12 @@ use super::{Medium, Preparer};
 use crate::{Ahead, DataDir, LogConfig};
 use log_api::{Framing, LogId};
 use shard_ring::{ExecutorConfig, Helper, Ring, block_on};
-use std::{fs::File, io, path::Path, rc::Rc};
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+    rc::Rc,
+};
 
 const SEGMENT_BYTES: u64 = 64 << 10;
 
@@ -32,7 +37,7 @@ fn config(data: &DataDir, durable: bool) -> LogConfig {
 }
 
 /// A preparer that keeps 24 segments made at most, and its helper.
-fn preparer(ring: &Ring, dir: &Path, durable: bool) -> (Preparer<Plain>, Rc<Helper>) {
+fn new_preparer(ring: &Ring, dir: &Path, durable: bool) -> (Preparer<Plain>, Rc<Helper>) {
     let data = DataDir::open(dir).unwrap();
     let config = config(&data, durable);
     std::fs::create_dir_all(&config.dir).unwrap();
@@ -69,37 +74,59 @@ fn names(dir: &Path) -> usize {
     std::fs::read_dir(dir.join("00000")).unwrap().count()
 }
 
+/// Runs `body` with a preparer, its helper and its directory.
+fn with_preparer<F: Future<Output = ()> + 'static>(
+    durable: bool,
+    body: impl FnOnce(Ring, Preparer<Plain>, Rc<Helper>, PathBuf) -> F + Send + 'static,
+) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_path_buf();
+    let begin = move |ring: Ring| {
+        let (preparer, helper) = new_preparer(&ring, &path, durable);
+        body(ring, preparer, helper, path)
+    };
+    block_on(ExecutorConfig::default(), begin).unwrap();
+}
+
 #[test]
 fn rolls_that_wait_double_what_is_kept_and_quiet_gives_it_up_again() {
-    for durable in [false, true] {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().to_path_buf();
-        let body = move |ring: Ring| async move {
-            let (preparer, helper) = preparer(&ring, &path, durable);
-            assert_eq!((settled(&preparer).await, preparer.target()), ((4, 0), 4));
-            let mut taken = 0;
-            for target in [8, 16, 24, 24] {
-                // As if the blanks had been opened and taken as well.
-                taken += preparer.0.state.blanks.take().len();
+    with_preparer(false, |ring, preparer, helper, path| async move {
+        assert_eq!((settled(&preparer).await, preparer.target()), ((4, 0), 4));
+        let mut taken = 0;
+        for target in [8, 16, 24, 24] {
+            // As if the blanks had been opened and taken as well.
+            taken += preparer.0.state.blanks.take().len();
+            taken += take_all_and_wait(&preparer).await;
+            assert_eq!((settled(&preparer).await, preparer.target()), ((4, target - 4), target));
+            assert_eq!(names(&path), taken + target);
+            if target == 8 {
                 taken += take_all_and_wait(&preparer).await;
-                assert_eq!((settled(&preparer).await, preparer.target()), ((4, target - 4), target));
-                assert_eq!(names(&path), taken + target);
-                if target == 8 {
-                    taken += take_all_and_wait(&preparer).await;
-                    assert_eq!((settled(&preparer).await, preparer.target()), ((4, 4), 8), "there were blanks");
-                }
+                assert_eq!((settled(&preparer).await, preparer.target()), ((4, 4), 8), "there were blanks");
             }
-            // The first ends a period in which rolls waited.
-            let mut periods = Vec::new();
-            for _ in 0..5 {
-                preparer.0.rest();
-                periods.push((settled(&preparer).await, preparer.target()));
-            }
-            assert_eq!(periods, [((4, 20), 24), ((4, 8), 12), ((4, 2), 6), ((4, 0), 4), ((4, 0), 4)]);
-            helper.run(&ring, || ()).await;
-            assert_eq!(names(&path), taken + 4, "files that were given up are gone");
-            preparer.stop().await;
-        };
-        block_on(ExecutorConfig::default(), body).unwrap();
-    }
+        }
+        // The first ends a period in which rolls waited.
+        let mut periods = Vec::new();
+        for _ in 0..5 {
+            preparer.0.rest();
+            periods.push((settled(&preparer).await, preparer.target()));
+        }
+        assert_eq!(periods, [((4, 20), 24), ((4, 8), 12), ((4, 2), 6), ((4, 0), 4), ((4, 0), 4)]);
+        helper.run(&ring, || ()).await;
+        assert_eq!(names(&path), taken + 4, "files that were given up are gone");
+        preparer.stop().await;
+    });
+}
+
+#[test]
+fn a_log_whose_blanks_are_written_with_zeros_keeps_no_more_of_them() {
+    with_preparer(true, |_, preparer, _, path| async move {
+        assert_eq!((settled(&preparer).await, preparer.target()), ((4, 0), 4));
+        let mut taken = 0;
+        for _ in 0..3 {
+            taken += take_all_and_wait(&preparer).await;
+            assert_eq!((settled(&preparer).await, preparer.target()), ((4, 0), 4));
+        }
+        assert_eq!((taken, names(&path)), (12, 16));
+        preparer.stop().await;
+    });
 }
