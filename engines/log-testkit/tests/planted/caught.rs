@@ -49,6 +49,9 @@ caught! {
     overlapping_offsets: OFFSETS_OVERLAP by conformance::append_assigns_dense_offsets::<Planted>;
     half_of_a_refused_append: HALF_OF_A_REFUSED_APPEND_STAYS by conformance::too_large::<Planted>;
     unbounded_memory: INFLIGHT_IS_UNBOUNDED by conformance::busy_then_room::<Planted>;
+    unbounded_loss: WHAT_IS_NOT_DURABLE_IS_UNBOUNDED by conformance::what_is_not_durable_is_bounded::<Planted>;
+    an_endless_wait: A_SEGMENT_THAT_CANNOT_BE_MADE_IS_WAITED_FOR by
+        conformance::a_segment_that_cannot_be_made_poisons::<Planted>;
     durable_before_commit: DURABLE_BEFORE_COMMIT by conformance::commit_levels::<Planted>;
     a_later_append_joins: A_LATER_APPEND_JOINS by conformance::a_later_append_does_not_join::<Planted>;
     marks_out_of_order: MARKS_MOVE_OUT_OF_ORDER by conformance::many_commits_in_flight_move_marks_in_order::<Planted>;

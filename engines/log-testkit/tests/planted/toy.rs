@@ -54,6 +54,13 @@ pub(crate) struct Place {
     pub(crate) bytes: u64,
 }
 
+impl Log {
+    fn bytes_after_durable(&self) -> u64 {
+        let batches = self.segments.iter().rev().flat_map(|segment| segment.batches.iter().rev());
+        batches.take_while(|batch| batch.base >= self.marks.durable).map(|batch| batch.bytes).sum()
+    }
+}
+
 impl Segment {
     fn length(&self) -> u64 {
         self.written + self.buffer.len() as u64
@@ -95,12 +102,13 @@ impl<const BUG: u8> Toy<BUG> {
 
     /// A segment file full of zeros, down to the device.
     pub(crate) fn make_segment(&self, folder: &Path, base: Offset) -> io::Result<Segment> {
-        let path = folder.join(format!("{:020}.log", base.0));
-        let file = File::options().create_new(true).read(true).write(true).open(&path)?;
+        let (path, next) = (folder.join(format!("{:020}.log", base.0)), folder.join(format!("{:020}.next", base.0)));
+        let file = File::options().create(true).truncate(true).read(true).write(true).open(&next)?;
         if let Err(error) = zero(&file, 0, self.config.segment_bytes) {
-            let _ = fs::remove_file(&path);
+            let _ = fs::remove_file(&next);
             return Err(error);
         }
+        fs::rename(&next, &path)?;
         File::open(folder)?.sync_all()?;
         Ok(self.segment(path, file, base))
     }
@@ -153,7 +161,16 @@ impl<const BUG: u8> Toy<BUG> {
 
     fn roll(&self, log: &mut Log) -> Result<(), AppendError> {
         let base = log.marks.end;
-        let next = self.make_segment(&log.folder, base).map_err(|_| AppendError::Full)?;
+        let next = self.make_segment(&log.folder, base).map_err(|error| {
+            if error.kind() == io::ErrorKind::StorageFull {
+                return AppendError::Full;
+            }
+            if BUG == A_SEGMENT_THAT_CANNOT_BE_MADE_IS_WAITED_FOR {
+                return AppendError::Busy;
+            }
+            log.poison = Some(format!("{:020}.next: {error}", base.0));
+            AppendError::Poisoned
+        })?;
         let level = if BUG == A_FINISHED_SEGMENT_IS_NOT_FLUSHED { Level::Placed } else { Level::Durable };
         self.write(log, level).map_err(|_| AppendError::Poisoned)?;
         recovery::write_watermark(log, base).map_err(|_| AppendError::Full)?;
@@ -242,10 +259,19 @@ impl<const BUG: u8> LogEngine for Toy<BUG> {
             }
             return Err(AppendError::TooLarge { bytes, bytes_max: segment_bytes });
         }
+        let bytes_max = self.config.inflight_bytes_max;
+        if self.config.durable && batches.len() > 1 && bytes > bytes_max {
+            return Err(AppendError::TooLarge { bytes, bytes_max });
+        }
         let unwritten = self.unwritten.get();
         if unwritten > 0 && unwritten + bytes > self.config.inflight_bytes_max && BUG != INFLIGHT_IS_UNBOUNDED {
             Counters::add(&self.counters.busy, 1);
             return Err(AppendError::Busy);
+        }
+        let bounded = self.config.durable && BUG != WHAT_IS_NOT_DURABLE_IS_UNBOUNDED;
+        if bounded && state.bytes_after_durable() + bytes > bytes_max {
+            self.write(&mut state, Level::Durable).map_err(|_| AppendError::Poisoned)?;
+            (state.marks.placed, state.marks.durable) = (state.marks.end, state.marks.end);
         }
         if state.segments.last().expect("a log has a segment").length() + bytes > segment_bytes {
             self.roll(&mut state)?;
