@@ -27,6 +27,8 @@ const BURST_OF_BUDGET: f64 = 0.9;
 /// Rolls before a log that overwrites is measured: the segments that it begins with, and those that it keeps, have been gone through, and the
 /// next ones are segments that were given up.
 const ROLLS_UNTIL_STEADY: u64 = 12;
+/// Batches that fill it until then.
+const FILL_BYTES: usize = 64 << 10;
 /// A task that computes for long lets others run after this long.
 const YIELD_AFTER: Duration = Duration::from_micros(500);
 
@@ -240,14 +242,19 @@ impl Tasks {
 struct Against {
     appends: Appends,
     ceiling: Case,
-    /// The log overwrites, as the ceiling does, and the ceiling is sampled for as long as a window: a device that lends a burst of writes before it
-    /// goes at its own pace lends it to both.
+    /// The log overwrites segments that it gave up, as the ceiling overwrites its file, and as each log does that has come to its retention.
     overwrites: bool,
 }
 
 impl Against {
+    /// The ceiling is sampled for as long as a window, both after a rest: a device that lends a burst of writes before it goes at its own pace
+    /// lends it to both. Flushes leave nothing to lend.
+    fn may_be_lent(&self) -> bool {
+        self.overwrites && self.appends.level != Level::Durable
+    }
+
     fn sample(&self, lab: &mut Lab) -> anyhow::Result<f64> {
-        if self.overwrites { sample_for(lab, self.ceiling, WINDOW) } else { sample(lab, self.ceiling) }
+        if self.may_be_lent() { sample_for(lab, self.ceiling, WINDOW) } else { sample(lab, self.ceiling) }
     }
 }
 
@@ -256,26 +263,26 @@ impl Measurement for Against {
         if !self.overwrites {
             return Ok(());
         }
-        let encoded = self.appends.encoded();
+        let encoded = Encoded::new(1, FILL_BYTES);
         while log.engine.counters().rolls.get() < ROLLS_UNTIL_STEADY {
             log.append(encoded.batch(), self.appends.level).await?;
-            log.commit(self.appends.level).await?;
         }
-        Ok(())
+        log.commit(self.appends.level).await
     }
 
     fn settle(&self) -> Duration {
-        if self.appends.level == Level::Durable { in_process::SETTLE_DURABLE } else { in_process::SETTLE }
+        let zeros = self.appends.level == Level::Durable && !self.overwrites;
+        if zeros { in_process::SETTLE_DURABLE } else { in_process::SETTLE }
     }
 
     async fn pair<E: LogEngine>(&mut self, log: &Log<E>, lab: &mut Lab) -> anyhow::Result<Pair> {
         let encoded = Rc::new(self.appends.encoded());
-        let calms = self.appends.burst || self.overwrites;
+        let calms = self.appends.burst || self.may_be_lent();
         if calms {
             self.appends.calm(log).await?;
         }
         let before = self.sample(lab)?;
-        if self.overwrites {
+        if self.may_be_lent() {
             self.appends.calm(log).await?;
         }
         if self.appends.burst {

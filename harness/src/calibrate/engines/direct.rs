@@ -51,7 +51,7 @@ pub(super) fn cases() -> Vec<EngineCase> {
         for bytes in COMMITS {
             let ceiling = Case::DirectWrite { block_bytes: bytes, depth: inflight, sync: Sync::Dsync };
             let name = format!("durable, commits of {}, ×{inflight}", block(bytes));
-            cases.push(appends::case(name, ENGINE, grouped(bytes, inflight as usize), ceiling, 0.9));
+            cases.push(appends::overwriting(name, ENGINE, grouped(bytes, inflight as usize), ceiling, 0.9));
         }
     }
     cases.push(EngineCase {

@@ -22,7 +22,7 @@ pub(super) fn cases() -> Vec<EngineCase> {
     let mut cases = vec![appends::case("none, batches of 100 × 1 KB".to_owned(), ENGINE, hundred, written, 0.85)];
     for bytes in COMMITS {
         let ceiling = Case::BufferedDsync { block_bytes: bytes };
-        cases.push(appends::case(
+        cases.push(appends::overwriting(
             format!("durable, commits of {}", block(bytes)),
             ENGINE,
             grouped(bytes, 1),
