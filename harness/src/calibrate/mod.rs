@@ -95,6 +95,8 @@ pub fn calibrate(options: &Options) -> anyhow::Result<ExitCode> {
         eprintln!("interrupted: nothing was kept");
         Ok(ExitCode::from(exit::INTERRUPTED))
     };
+    // Before this thread is pinned to the core that is measured, which would leave that as the only one it may use.
+    let key = remembered::Key::of(place.dir());
     let Some(ceilings) = measure(&place, &placement, &mut screen, &interrupts)? else { return interrupted() };
     let check = match fio {
         Some(version) => match check::check(version, &place, &mut screen, &interrupts)? {
@@ -105,7 +107,7 @@ pub fn calibrate(options: &Options) -> anyhow::Result<ExitCode> {
     };
     screen.clear();
     if let Some(cache) = cache::dir()
-        && let Err(error) = remembered::remember(&cache, &remembered::Key::of(place.dir()), &ceilings)
+        && let Err(error) = remembered::remember(&cache, &key, &ceilings)
     {
         screen.line(&format!("the ceilings could not be remembered in {}: {error}", cache.display()));
     }
