@@ -155,25 +155,15 @@ impl LogEngine for PageCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use log_testkit::{Pen, SegmentFile, config, directory, in_shard, shape};
+
+    log_testkit::under_test!(UnderTest: PageCache);
 
     #[test]
     fn a_poisoned_log_does_not_keep_another_from_a_clean_end() {
-        let dir = directory();
-        let path = dir.path().to_path_buf();
-        in_shard(|ring| async move {
-            let engine = PageCache::new(&ring, config(&path)).await.unwrap();
-            let mut pens = Vec::new();
-            for log in [LogId(0), LogId(1)] {
-                let mut pen = Pen::new(5, log, engine.open(log).await.unwrap().epoch);
-                pen.append(&engine, &[shape(3, 1000)]).await;
-                pens.push(pen);
-            }
-            engine.logs.get(LogId(0)).unwrap().disk.fail("a test says so".to_owned());
-            let closed = engine.close().await;
-            assert_eq!(closed, Err(CommitError::Poisoned { what: "a test says so".to_owned() }));
-            let segment = SegmentFile::all(&path, LogId(1)).remove(0);
-            assert_eq!(segment.bytes.len(), pens[1].batches[0].bytes.len(), "the other log ends where its batch does");
-        });
+        log_testkit::conformance::a_poisoned_log_does_not_keep_another_from_a_clean_end::<UnderTest>(
+            |engine, log, what| {
+                engine.logs.get(log).unwrap().disk.fail(what);
+            },
+        );
     }
 }

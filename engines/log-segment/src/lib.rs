@@ -11,8 +11,9 @@
 //! ```
 //!
 //! What lives here: names and the lock, recovery, the sparse index, the files beside the segments, the in-memory list of
-//! segments and the planning of reads, and the jobs that run off the shard (preparing, adopting, sealing, trimming). What never
-//! does: how bytes get into a segment, to the device or out again while a log is served. That is what engines differ in.
+//! segments and the planning of reads, and the jobs that run off the shard (preparing, adopting, sealing, trimming); and what the two
+//! engines on the page cache do alike while a log is served: flushes and their order ([`DiskLog`]), the dirty budget ([`Pace`]), reads
+//! through the ring ([`Loader`]). What never does: how bytes get into a segment. That is what engines differ in.
 //!
 //! An engine's life with one log, with the names of this crate:
 //!

@@ -45,9 +45,17 @@ impl PlateauWatch {
         if self.begun.is_none() && self.plateau_ns.contains(&tick.at_ns) {
             self.begun = Some(self.look());
         }
-        if self.found.is_none() && tick.at_ns >= self.plateau_ns.end && self.begun.is_some() {
-            let ended = self.look();
-            self.found = self.begun.as_ref().map(|begun| between(begun, &ended));
+        if tick.at_ns >= self.plateau_ns.end {
+            self.end();
+        }
+    }
+
+    /// The plateau has ended, or the run in it.
+    fn end(&mut self) {
+        if self.found.is_none()
+            && let Some(begun) = self.begun.take()
+        {
+            self.found = Some(between(&begun, &self.look()));
         }
     }
 
@@ -69,10 +77,7 @@ impl PlateauWatch {
 
     /// What was found; called when the run has ended, maybe in the plateau. `None` if it ended before.
     pub(super) fn found(mut self) -> Option<PlateauUse> {
-        if self.found.is_none() && self.begun.is_some() {
-            let ended = self.look();
-            self.found = self.begun.as_ref().map(|begun| between(begun, &ended));
-        }
+        self.end();
         self.found
     }
 }

@@ -2,7 +2,7 @@
 //! open histograms, and all others are packed into as many bytes as their samples need. Nothing is rounded by it: a sample stays in its
 //! bucket.
 
-use hdrhistogram::Histogram;
+use hdrhistogram::{Counter, Histogram};
 
 /// Latencies are kept to 64 ns below 131 us, and to three digits above.
 const LOWEST_NS: u64 = 100;
@@ -24,6 +24,10 @@ const PACKED_BUCKETS_MAX: u64 = 4 << 10;
 /// An empty histogram of latencies.
 #[must_use]
 pub fn histogram() -> Histogram<u64> {
+    empty()
+}
+
+fn empty<C: Counter>() -> Histogram<C> {
     Histogram::new_with_bounds(LOWEST_NS, HIGHEST_NS, DIGITS).expect("the bounds are constants in order")
 }
 
@@ -63,8 +67,7 @@ impl Cells {
             return;
         }
         if self.open.len() < OPEN_MAX {
-            let histogram = Histogram::new_with_bounds(LOWEST_NS, HIGHEST_NS, DIGITS);
-            self.open.push(Open { slot, histogram: histogram.expect("the bounds are constants in order") });
+            self.open.push(Open { slot, histogram: empty() });
             self.current = self.open.len() - 1;
             return;
         }

@@ -2,7 +2,30 @@
 
 use super::{LOG, SEED, go_on, incarnation, shape_of, try_open};
 use crate::{EngineUnderTest, Needs, Pen, SegmentFile, applies, config, directory, in_shard, shape};
-use log_api::{EngineConfig, Epoch, Level, LogEngine, Marks, Offset, OpenError};
+use log_api::{CommitError, EngineConfig, Epoch, Level, LogEngine, LogId, Marks, Offset, OpenError};
+
+/// A close ends the other logs in order, and then says what a poisoned one failed by. `poison` makes an engine's log fail with these words: how is
+/// the engine's own affair, so its crate calls this.
+pub fn a_poisoned_log_does_not_keep_another_from_a_clean_end<E: EngineUnderTest>(
+    poison: impl FnOnce(&E::Engine, LogId, String) + Send + 'static,
+) {
+    let dir = directory();
+    let path = dir.path().to_path_buf();
+    in_shard(|ring| async move {
+        let engine = E::start(&ring, config(&path)).await.expect("the engine starts");
+        let mut pens = Vec::new();
+        for log in [LogId(0), LogId(1)] {
+            let mut pen = Pen::new(SEED, log, engine.open(log).await.expect("a fresh log").epoch);
+            pen.append(&engine, &[shape(3, 1000)]).await;
+            pens.push(pen);
+        }
+        let what = "a test says so".to_owned();
+        poison(&engine, LogId(0), what.clone());
+        assert_eq!(engine.close().await, Err(CommitError::Poisoned { what }));
+        let segment = SegmentFile::all(&path, LogId(1)).remove(0);
+        assert_eq!(segment.bytes.len(), pens[1].batches[0].bytes.len(), "the other log ends where its batch does");
+    });
+}
 
 /// After a close everything appended is there, durable, without a cut; over several incarnations, each of which appends.
 pub fn close_then_open<E: EngineUnderTest>() {

@@ -239,6 +239,7 @@ impl Tasks {
 }
 
 /// Appends beside a ceiling.
+#[derive(Clone, Copy)]
 struct Against {
     appends: Appends,
     ceiling: Case,
@@ -308,16 +309,15 @@ pub(super) fn overwriting(name: String, engine: EngineKind, appends: Appends, ce
 }
 
 fn against(name: String, engine: EngineKind, against: Against, least: f64) -> EngineCase {
-    let Against { appends, ceiling, overwrites } = against;
     EngineCase {
         name,
         engine,
         unit: "B/s",
-        ceiling: ceiling.to_string(),
+        ceiling: against.ceiling.to_string(),
         goal: Goal::AtLeast(least),
         long: false,
         measure: Box::new(move |bench: &mut Bench<'_>| -> anyhow::Result<Found> {
-            in_process::run(bench, engine, |config| appends.configure(config), Against { appends, ceiling, overwrites })
+            in_process::run(bench, engine, |config| against.appends.configure(config), against)
         }),
     }
 }

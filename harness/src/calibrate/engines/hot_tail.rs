@@ -18,34 +18,11 @@ use std::{
 const TAIL_BYTES: u64 = 512 << 20;
 /// Bytes of a batch.
 const BATCH_BYTES: usize = 64 << 10;
+/// What a send path of references is held to.
+const SENDFILE: Case = Case::Transfer { block_bytes: 1 << 20, path: Path::Sendfile };
 
 pub(super) fn cases() -> Vec<EngineCase> {
     EngineKind::DISK.map(case).into()
-}
-
-/// What the send path is held to.
-#[derive(Clone, Copy)]
-enum Ceiling {
-    /// References to pages, which nobody touches.
-    Sendfile(Case),
-    /// A copy from memory of the same kind over the same span: nothing of it is in the processor's cache.
-    SendThrough,
-}
-
-impl Ceiling {
-    fn of(engine: EngineKind) -> Self {
-        match engine {
-            EngineKind::Direct => Self::SendThrough,
-            _ => Self::Sendfile(Case::Transfer { block_bytes: 1 << 20, path: Path::Sendfile }),
-        }
-    }
-
-    fn words(self) -> String {
-        match self {
-            Self::Sendfile(case) => case.to_string(),
-            Self::SendThrough => format!("loopback send through {} MiB", TAIL_BYTES >> 20),
-        }
-    }
 }
 
 /// The memory that is sent where bytes are copied: as much as the engine sends, in large pages, as its slab asks for.
@@ -57,28 +34,27 @@ fn memory() -> std::io::Result<MmapMut> {
     Ok(memory)
 }
 
-fn sample_of(ceiling: Ceiling, lab: &mut Lab, memory: Option<&MmapMut>) -> anyhow::Result<f64> {
-    match (ceiling, memory) {
-        (Ceiling::SendThrough, Some(memory)) => lab.send_through(memory),
-        (Ceiling::Sendfile(case), _) => sample(lab, case),
-        (Ceiling::SendThrough, None) => anyhow::bail!("there is no memory to send"),
-    }
+/// Whether the send path copies. Then it is held to a copy from memory of the same kind over the same span, of which nothing is in the
+/// processor's cache; else to references to pages, which nobody touches.
+fn copies(engine: EngineKind) -> bool {
+    engine == EngineKind::Direct
 }
 
 fn case(engine: EngineKind) -> EngineCase {
-    let ceiling = Ceiling::of(engine);
+    let ceiling =
+        if copies(engine) { format!("loopback send through {} MiB", TAIL_BYTES >> 20) } else { SENDFILE.to_string() };
     EngineCase {
         name: "hot tail by the send path, 1 MiB".to_owned(),
         engine,
         unit: "B/s",
-        ceiling: ceiling.words(),
+        ceiling,
         goal: Goal::AtLeast(0.9),
         long: false,
-        measure: Box::new(move |bench: &mut Bench<'_>| measure(bench, engine, ceiling)),
+        measure: Box::new(move |bench: &mut Bench<'_>| measure(bench, engine)),
     }
 }
 
-fn measure(bench: &mut Bench<'_>, engine: EngineKind, ceiling: Ceiling) -> anyhow::Result<Found> {
+fn measure(bench: &mut Bench<'_>, engine: EngineKind) -> anyhow::Result<Found> {
     let name = format!(".highwater-calibrate-node-{}", std::process::id());
     let folder = Scratch::fresh(bench.place.dir().join(name))?;
     let peer = bench.placement.generator;
@@ -94,9 +70,10 @@ fn measure(bench: &mut Bench<'_>, engine: EngineKind, ceiling: Ceiling) -> anyho
     let address = handle.address;
     let mut producer = handle.producer.take().context("a node's producer is there to be taken")?;
     let bytes = fill(&mut producer)?;
-    let memory = match ceiling {
-        Ceiling::SendThrough => Some(memory().context("memory to send")?),
-        Ceiling::Sendfile(_) => None,
+    let memory = copies(engine).then(memory).transpose().context("memory to send")?;
+    let ceiling = |lab: &mut Lab| match &memory {
+        Some(memory) => lab.send_through(memory),
+        None => sample(lab, SENDFILE),
     };
     let mut found = Found::default();
     for _ in 0..bench.rounds {
@@ -104,9 +81,9 @@ fn measure(bench: &mut Bench<'_>, engine: EngineKind, ceiling: Ceiling) -> anyho
             return Ok(Found::default());
         }
         let lab = bench.lab.as_mut().context("the instruments were lost by a case that failed")?;
-        let before = sample_of(ceiling, lab, memory.as_ref())?;
+        let before = ceiling(lab)?;
         let figure = consume(address, bytes, peer)?;
-        let after = sample_of(ceiling, lab, memory.as_ref())?;
+        let after = ceiling(lab)?;
         found.pairs.push(Pair { figure, ceiling: (before + after) / 2.0 });
     }
     let report = node.stop(Stop { drain: Duration::ZERO, close: false }).context("stop the shard")?;
