@@ -51,7 +51,7 @@ impl DeviceReader {
         // the cache afterwards must not meet them. A file system that lives in memory (tmpfs) ignores this.
         rustix::fs::fadvise(&file, 0, None, Advice::DontNeed)?;
         let bytes = file.metadata()?.len();
-        Ok(Self { file, bytes, window: Aligned::new(BLOCK_BYTES), window_at: 0, window_bytes: 0 })
+        Ok(Self { file, bytes, window: Aligned::new(BLOCK_BYTES)?, window_at: 0, window_bytes: 0 })
     }
 
     /// Length of the file.
@@ -83,7 +83,7 @@ impl DeviceReader {
         let left = usize::try_from(self.bytes - (at - skipped as u64).min(self.bytes)).unwrap_or(usize::MAX);
         let needed = (skipped + want).max(WINDOW_BYTES.min(left)).next_multiple_of(BLOCK_BYTES);
         if self.window.len() < needed {
-            self.window = Aligned::new(needed);
+            self.window = Aligned::new(needed)?;
         }
         self.window_at = at - skipped as u64;
         self.window_bytes = 0;

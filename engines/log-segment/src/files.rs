@@ -135,16 +135,16 @@ impl Files {
     ) -> Done<u64> {
         let block = BLOCK_BYTES as u64;
         assert!(to.is_multiple_of(block) && from % block == tail.len() as u64, "whole blocks are written");
-        let mut zeros = Aligned::new(ZERO_BYTES.min(usize::try_from(to.saturating_sub(from)).unwrap_or(ZERO_BYTES)));
+        let memory = |bytes| Aligned::new(bytes).map_err(naming("get memory to fill", path));
+        let zeros = memory(ZERO_BYTES.min(usize::try_from(to.saturating_sub(from)).unwrap_or(ZERO_BYTES)))?;
         let mut at = from - tail.len() as u64;
         let started = at;
         if !tail.is_empty() {
-            let mut first = Aligned::new(BLOCK_BYTES);
+            let mut first = memory(BLOCK_BYTES)?;
             first.bytes_mut()[..tail.len()].copy_from_slice(tail);
             self.write_blocks(&mut writer, through_cache, path, &first.bytes()[..BLOCK_BYTES], at)?;
             at += block;
         }
-        zeros.bytes_mut().fill(0);
         while at < to {
             let begun = Instant::now();
             let piece = if self.haste.as_ref().is_some_and(|haste| !haste.is_set()) { SLICE_BYTES } else { ZERO_BYTES };

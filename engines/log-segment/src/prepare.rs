@@ -148,6 +148,9 @@ struct State<H> {
     counts: Cell<Preparation>,
     /// Given-up segments on their way to `ready` or `spares`.
     recycling: Cell<usize>,
+    /// One was given up since a segment was last taken; and one was before that: the log is at its retention.
+    given_up: Cell<bool>,
+    returns: Cell<bool>,
     /// Given-up segments whose blocks the next segments are made of.
     spares: RefCell<VecDeque<PathBuf>>,
     /// New segments, durable, not opened yet.
@@ -225,6 +228,8 @@ impl<M: Medium> Preparer<M> {
             failures: Cell::new(0),
             counts: Cell::default(),
             recycling: Cell::new(0),
+            given_up: Cell::new(false),
+            returns: Cell::new(false),
             spares: RefCell::default(),
             blanks: RefCell::default(),
             reach: Reach::default(),
@@ -265,6 +270,7 @@ impl<M: Medium> Preparer<M> {
             let blank_works = if state.blanks.borrow().is_empty() { state.blank_works.get() } else { Duration::ZERO };
             let works = blank_works + state.open_works.get();
             state.hurried.set(period.is_some_and(|period| period < works * Haste::STRETCH));
+            state.returns.set(state.given_up.take());
             state.reach.took(state.made());
             state.waiting.set(false);
         }
@@ -368,6 +374,7 @@ impl<M: Medium> Preparer<M> {
             .collect();
         let count = successors.len();
         state.recycling.set(state.recycling.get() + count);
+        state.given_up.set(state.given_up.get() || count > 0);
         let trimmed = keeper.trim_into(dead.start, bases, successors, move |files, path, kept| match kept {
             Some(kept) => Recycled::Ready(refit(files, &config, &medium, path, kept)),
             None => Recycled::Spare(path),
@@ -429,6 +436,13 @@ impl<M: Medium> Inner<M> {
         self.state.reach.target(self.wanted())
     }
 
+    /// Segments from which on none is made with zeros. A log at its retention gives one up for each that it takes: what is missing after a
+    /// roll comes back by itself.
+    fn enough(&self) -> usize {
+        let comes_back = self.config.durable && self.state.returns.get();
+        (self.target() - usize::from(comes_back)).max(1)
+    }
+
     /// A roll waits for a segment: more are kept made from now on, where blanks cost the device nothing.
     fn waited(self: &Rc<Self>) {
         let Some(ahead) = &self.ahead else { return };
@@ -486,7 +500,7 @@ impl<M: Medium> Inner<M> {
         }
         let blank = if ready < wanted { state.blanks.borrow_mut().pop_front() } else { None };
         let makes_blank = blank.is_none();
-        if makes_blank && state.made() >= self.target() {
+        if makes_blank && state.made() >= self.enough() {
             return;
         }
         let spare = if makes_blank { state.spares.borrow_mut().pop_front() } else { None };

@@ -1,8 +1,8 @@
 //! How many segments are kept made, in counts, with the plainest engine there could be.
 
 use super::{Medium, Preparer};
-use crate::{Ahead, DataDir, LogConfig};
-use log_api::{Framing, LogId};
+use crate::{Ahead, DataDir, Dead, Keeper, LogConfig, Reuse, segment_path};
+use log_api::{Framing, LogId, Offset};
 use shard_ring::{ExecutorConfig, Helper, Ring, block_on};
 use std::{
     fs::File,
@@ -113,6 +113,45 @@ fn rolls_that_wait_double_what_is_kept_and_quiet_gives_it_up_again() {
         assert_eq!(periods, [((4, 20), 24), ((4, 8), 12), ((4, 2), 6), ((4, 0), 4), ((4, 0), 4)]);
         helper.run(&ring, || ()).await;
         assert_eq!(names(&path), taken + 4, "files that were given up are gone");
+        preparer.stop().await;
+    });
+}
+
+/// A trim that gives up so many segments that were taken, and what becomes of them.
+async fn give_up(preparer: &Preparer<Plain>, keeper: &Keeper, dir: &Path, bases: Vec<u64>) {
+    for base in &bases {
+        // Nobody renames here what was taken.
+        let taken = File::create(segment_path(&dir.join("00000"), Offset(*base))).unwrap();
+        taken.set_len(SEGMENT_BYTES).unwrap();
+    }
+    let start = Offset(bases.iter().max().unwrap() + 1);
+    let segments = bases.into_iter().map(|base| (Offset(base), ())).collect();
+    preparer.trim(keeper, Dead { start, segments }, Reuse::AsIs).await.unwrap();
+}
+
+#[test]
+fn a_log_that_gives_up_a_segment_for_each_that_it_takes_fills_none_with_zeros() {
+    with_preparer(true, |ring, preparer, helper, path| async move {
+        let data = preparer.0.data.clone();
+        let keeper = Keeper::new(&ring, &helper, &data, &preparer.0.config, Offset(0));
+        assert_eq!(settled(&preparer).await, (4, 0));
+        let zeroed = || preparer.preparation().zeroed;
+        assert_eq!(zeroed(), 4);
+        // The first given up comes when one is being made in place of the first taken.
+        assert!(preparer.take().is_some());
+        give_up(&preparer, &keeper, &path, vec![0]).await;
+        assert_eq!((settled(&preparer).await, zeroed()), ((5, 0), 5));
+        for base in 1..20 {
+            assert!(preparer.take().is_some());
+            assert_eq!((settled(&preparer).await, zeroed()), ((4, 0), 5));
+            give_up(&preparer, &keeper, &path, vec![base]).await;
+            assert_eq!((settled(&preparer).await, zeroed()), ((5, 0), 5));
+        }
+        // None is given up any more: what is missing is made.
+        for made in [5, 6, 7] {
+            assert!(preparer.take().is_some());
+            assert_eq!((settled(&preparer).await, zeroed()), ((4, 0), made));
+        }
         preparer.stop().await;
     });
 }
