@@ -30,8 +30,9 @@ struct InAir {
 impl Log {
     /// Submits what it takes to bring everything appended so far to `level`. Returns the end of what was appended.
     pub(crate) fn launch(self: &Rc<Self>, level: Level) -> Result<Offset, CommitError> {
-        let target = {
+        let (target, idles) = {
             let state = &mut *self.state.borrow_mut();
+            let idles = state.flights.is_empty();
             if let Some(what) = &state.poisoned {
                 return Err(CommitError::Poisoned { what: what.clone() });
             }
@@ -49,8 +50,12 @@ impl Log {
                 let air = writes.into_iter().map(|write| self.submit(state, write, 0)).collect();
                 self.shared.spawn(land(self.clone(), air));
             }
-            offset
+            (offset, idles)
         };
+        // The device would idle until all who may run have run: with one commit in flight that is its whole pause.
+        if idles && level == Level::Durable {
+            self.shared.ring.submit();
+        }
         self.settle();
         Ok(target)
     }

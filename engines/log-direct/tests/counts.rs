@@ -51,6 +51,35 @@ fn a_small_commit_is_one_write_and_appends_are_no_system_calls() {
 }
 
 #[test]
+fn a_durable_commit_enters_at_once_when_the_device_idles_for_it() {
+    let dir = directory();
+    let config = config(dir.path());
+    in_shard(|ring| async move {
+        let (engine, mut pen) = start(&ring, config).await;
+        let groups = [engine.group(LOG)];
+        // Each is launched by the call.
+        let mut ask = |level| {
+            let before = ring.counters().enters.get();
+            pen.try_append(&engine, &[shape(1, 100)]).unwrap();
+            let commit = engine.commit(&groups, level);
+            (commit, ring.counters().enters.get() - before)
+        };
+        for _ in 0..5 {
+            let (first, entered) = ask(Level::Durable);
+            assert_eq!(entered, 1);
+            let (second, entered) = ask(Level::Durable);
+            assert_eq!(entered, 0, "one is on its way: this one goes with the round");
+            first.await.unwrap();
+            second.await.unwrap();
+            let (placed, entered) = ask(Level::Placed);
+            assert_eq!(entered, 0, "nobody waits for the device");
+            placed.await.unwrap();
+        }
+        engine.close().await.unwrap();
+    });
+}
+
+#[test]
 fn placed_commits_flush_nothing_and_one_flush_makes_them_durable() {
     let dir = directory();
     let config = config(dir.path());

@@ -98,6 +98,14 @@ impl Ring {
         self.0.register_slab(slab)
     }
 
+    /// Enters at once with all that was pushed, instead of at the end of the round of the shard's tasks: for an operation that a device idles
+    /// for.
+    pub fn submit(&self) {
+        if self.core().has_unsubmitted() {
+            self.core().turn(false);
+        }
+    }
+
     /// Waits for events of poll(2) on a descriptor; resolves to the events that came. Keep the descriptor open
     /// meanwhile.
     pub fn poll(&self, descriptor: &impl AsFd, events: u32) -> Op<u32> {

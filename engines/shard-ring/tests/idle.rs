@@ -54,6 +54,24 @@ fn idle_connections_and_listeners_cost_nothing() {
 }
 
 #[test]
+fn submitting_enters_at_once_and_only_for_what_was_pushed() {
+    block_on(Default::default(), |ring| async move {
+        let enters = || ring.counters().enters.get();
+        ring.nop().await.unwrap();
+        let before = enters();
+        ring.submit();
+        let nop = ring.nop();
+        assert_eq!(enters(), before, "nothing was pushed, or nobody was in a hurry");
+        ring.submit();
+        assert_eq!(enters(), before + 1);
+        ring.submit();
+        assert_eq!(enters(), before + 1, "once is enough");
+        nop.await.unwrap();
+    })
+    .unwrap();
+}
+
+#[test]
 fn an_operation_alone_is_one_system_call() {
     block_on(Default::default(), |ring| async move {
         ring.nop().await.unwrap();
