@@ -36,6 +36,9 @@ const ATTEMPTS_MAX: u32 = 3;
 /// Blanks are given up, half of what is kept ahead at a time, after each time as long as this in which that half was not used.
 const QUIET: Duration = Duration::from_secs(30);
 
+/// A burst is over when no segment was taken for so long.
+const LULL: Duration = Duration::from_millis(200);
+
 /// How an engine opens a segment that it will write. Used on the helper.
 pub trait Medium: Clone + Send + 'static {
     /// What it opens: a file, a mapping.
@@ -164,6 +167,8 @@ struct State<H> {
     /// When a segment was last taken, and whether they are taken faster than preparing with rests makes them.
     taken: Cell<Option<Instant>>,
     hurried: Cell<bool>,
+    /// A task waits for the end of the burst.
+    lulled: Cell<bool>,
     /// When the attempt that runs, or ran last, began, and for how long making a blank works, and opening it.
     begun: Cell<Instant>,
     blank_works: Cell<Duration>,
@@ -238,6 +243,7 @@ impl<M: Medium> Preparer<M> {
             haste: Haste::default(),
             taken: Cell::new(None),
             hurried: Cell::new(false),
+            lulled: Cell::new(false),
             begun: Cell::new(Instant::now()),
             blank_works: Cell::new(Duration::ZERO),
             open_works: Cell::new(Duration::ZERO),
@@ -462,6 +468,20 @@ impl<M: Medium> Inner<M> {
         }
     }
 
+    /// Goes on making blanks.
+    async fn after_the_burst(preparer: Weak<Self>) {
+        loop {
+            sleep(LULL).await;
+            let Some(preparer) = preparer.upgrade() else { return };
+            let state = &preparer.state;
+            if state.taken.get().is_none_or(|taken| taken.elapsed() >= LULL) {
+                state.lulled.set(false);
+                state.hurried.set(false);
+                return preparer.start();
+            }
+        }
+    }
+
     /// Gives blanks up that are not needed any more; ends when no more are kept than without rolls that waited.
     async fn watch(preparer: Weak<Self>) {
         loop {
@@ -501,6 +521,13 @@ impl<M: Medium> Inner<M> {
         let blank = if ready < wanted { state.blanks.borrow_mut().pop_front() } else { None };
         let makes_blank = blank.is_none();
         if makes_blank && state.made() >= self.enough() {
+            return;
+        }
+        if makes_blank && state.hurried.get() && !state.blanks.borrow().is_empty() {
+            // Opening those there are comes first, and what the helper does beside it takes from the shard: cache, memory, half of a core.
+            if !state.lulled.replace(true) {
+                spawn_local(Self::after_the_burst(Rc::downgrade(self)));
+            }
             return;
         }
         let spare = if makes_blank { state.spares.borrow_mut().pop_front() } else { None };

@@ -17,10 +17,10 @@ impl Reach {
         self.target.get().max(usual)
     }
 
-    /// A roll had to wait: twice as many from now on, `most` at most.
+    /// A roll had to wait: a burst outran the making of segments, and the next one finds as many as there may be, `most`.
     pub(crate) fn waited(&self, usual: usize, most: usize) {
         self.fewest.set(0);
-        self.target.set((2 * self.target(usual)).min(most));
+        self.target.set(most.max(usual));
     }
 
     /// So many are left.
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_it_up_to_a_bound_and_periods_in_which_half_were_enough_halve_it() {
+    fn a_wait_raises_it_to_the_bound_and_periods_in_which_half_were_enough_halve_it() {
         let reach = Reach::default();
         let targets = |count: usize, step: &dyn Fn()| -> Vec<usize> {
             (0..count)
@@ -58,7 +58,7 @@ mod tests {
                 .collect()
         };
         assert_eq!(reach.target(4), 4);
-        assert_eq!(targets(4, &|| reach.waited(4, 21)), [8, 16, 21, 21]);
+        assert_eq!(targets(2, &|| reach.waited(4, 21)), [21, 21]);
         assert_eq!(targets(1, &|| reach.period(21)), [21], "in this one a roll waited");
         reach.took(11);
         reach.took(20);
@@ -66,7 +66,8 @@ mod tests {
         reach.took(4);
         assert_eq!(targets(1, &|| reach.period(10)), [10], "6 of 10 were needed");
         assert_eq!(targets(4, &|| reach.period(10)), [5, 4, 4, 4]);
-        assert_eq!(targets(1, &|| reach.waited(4, 21)), [8], "and again");
+        assert_eq!(targets(1, &|| reach.waited(4, 21)), [21], "and again");
+        assert_eq!(targets(1, &|| reach.waited(4, 1)), [4], "never less than without");
         reach.reset();
         assert_eq!(reach.target(4), 4);
     }

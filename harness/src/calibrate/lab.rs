@@ -140,7 +140,7 @@ impl Lab {
         let sample = match case {
             Case::MemoryCopy { block_bytes } => self.memory.copy(block_bytes as usize, PROCESSOR_WINDOW),
             Case::Crc32c { block_bytes } => self.memory.crc32c(block_bytes as usize, PROCESSOR_WINDOW),
-            Case::MappedWrite { block_bytes, crc } => self.mapped.write(block_bytes as usize, crc, PROCESSOR_WINDOW),
+            Case::MappedWrite { block_bytes, crc } => self.mapped.write(block_bytes as usize, crc, PROCESSOR_WINDOW)?,
             Case::BufferedWrite { block_bytes, pages: Pages::Fresh } => {
                 self.buffered.write(block_bytes as usize, Pages::Fresh, window)?
             }

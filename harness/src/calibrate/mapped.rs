@@ -3,7 +3,7 @@
 
 use super::{ceilings::Sample, clock, memory::noise, place::Place};
 use memmap2::{Advice, MmapMut};
-use std::{fs::File, io, time::Duration};
+use std::{io, time::Duration};
 
 /// Bytes of the mapping.
 pub const BYTES: u64 = 128 << 20;
@@ -25,11 +25,19 @@ impl Mapped {
         let file = place.allocated("mapped", BYTES)?;
         let mut from = MmapMut::map_anon(super::BLOCK_BYTES_MAX)?;
         noise(&mut from);
-        Ok(Self { map: map(&file)?, from })
+        // SAFETY: the file has no name and this process alone has it open, so nobody else changes or truncates it.
+        let map = unsafe { MmapMut::map_mut(&file) }?;
+        populate(&map)?;
+        Ok(Self { map, from })
     }
 
     /// Copies blocks into the mapping, each checksummed first if `crc`, for `window`.
-    pub fn write(&mut self, block: usize, crc: bool, window: Duration) -> Sample {
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn write(&mut self, block: usize, crc: bool, window: Duration) -> io::Result<Sample> {
+        // The kernel may have written the pages back meanwhile, whoever made others dirty: then each of them would cost a fault.
+        populate(&self.map)?;
         let (from, to) = (&self.from[..block], &mut self.map);
         let mut at = 0;
         let per_s = clock::rate(window, block as u64, || {
@@ -39,15 +47,12 @@ impl Mapped {
             to[at..at + block].copy_from_slice(from);
             at = if at + 2 * block > to.len() { 0 } else { at + block };
         });
-        Sample { per_s, p50_ns: None }
+        Ok(Sample { per_s, p50_ns: None })
     }
 }
 
-fn map(file: &File) -> io::Result<MmapMut> {
-    // SAFETY: the file has no name and this process alone has it open, so nobody else changes or truncates it.
-    let map = unsafe { MmapMut::map_mut(file) }?;
-    for at in (0..map.len()).step_by(POPULATE_BYTES) {
-        map.advise_range(Advice::PopulateWrite, at, POPULATE_BYTES.min(map.len() - at))?;
-    }
-    Ok(map)
+fn populate(map: &MmapMut) -> io::Result<()> {
+    (0..map.len())
+        .step_by(POPULATE_BYTES)
+        .try_for_each(|at| map.advise_range(Advice::PopulateWrite, at, POPULATE_BYTES.min(map.len() - at)))
 }

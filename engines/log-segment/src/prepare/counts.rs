@@ -3,7 +3,7 @@
 use super::{Medium, Preparer};
 use crate::{Ahead, DataDir, Dead, Keeper, LogConfig, Reuse, segment_path};
 use log_api::{Framing, LogId, Offset};
-use shard_ring::{ExecutorConfig, Helper, Ring, block_on};
+use shard_ring::{ExecutorConfig, Helper, Ring, block_on, yield_now};
 use std::{
     fs::File,
     io,
@@ -50,13 +50,10 @@ fn new_preparer(ring: &Ring, dir: &Path, durable: bool) -> (Preparer<Plain>, Rc<
 async fn settled(preparer: &Preparer<Plain>) -> (usize, usize) {
     let state = &preparer.0.state;
     preparer.start();
-    loop {
-        let ended = state.ended.wait();
-        if !state.running.get() {
-            return (state.ready.borrow().len(), state.blanks.borrow().len());
-        }
-        ended.await;
+    while state.running.get() || state.lulled.get() {
+        yield_now().await;
     }
+    (state.ready.borrow().len(), state.blanks.borrow().len())
 }
 
 /// Takes what is ready, and waits for the next. Nothing comes from the helper before the wait.
@@ -89,21 +86,20 @@ fn with_preparer<F: Future<Output = ()> + 'static>(
 }
 
 #[test]
-fn rolls_that_wait_double_what_is_kept_and_quiet_gives_it_up_again() {
+fn a_roll_that_waits_raises_what_is_kept_to_the_bound_and_quiet_gives_it_up_again() {
     with_preparer(false, |ring, preparer, helper, path| async move {
         assert_eq!((settled(&preparer).await, preparer.target()), ((4, 0), 4));
-        let mut taken = 0;
-        for target in [8, 16, 24, 24] {
-            // As if the blanks had been opened and taken as well.
-            taken += preparer.0.state.blanks.take().len();
+        let mut taken = take_all_and_wait(&preparer).await;
+        for _ in 0..2 {
+            assert_eq!(
+                (settled(&preparer).await, preparer.target()),
+                ((4, 20), 24),
+                "after a wait, and as there were blanks"
+            );
+            assert_eq!(names(&path), taken + 24);
             taken += take_all_and_wait(&preparer).await;
-            assert_eq!((settled(&preparer).await, preparer.target()), ((4, target - 4), target));
-            assert_eq!(names(&path), taken + target);
-            if target == 8 {
-                taken += take_all_and_wait(&preparer).await;
-                assert_eq!((settled(&preparer).await, preparer.target()), ((4, 4), 8), "there were blanks");
-            }
         }
+        assert_eq!((settled(&preparer).await, preparer.target()), ((4, 20), 24));
         // The first ends a period in which rolls waited.
         let mut periods = Vec::new();
         for _ in 0..5 {
@@ -113,6 +109,26 @@ fn rolls_that_wait_double_what_is_kept_and_quiet_gives_it_up_again() {
         assert_eq!(periods, [((4, 20), 24), ((4, 8), 12), ((4, 2), 6), ((4, 0), 4), ((4, 0), 4)]);
         helper.run(&ring, || ()).await;
         assert_eq!(names(&path), taken + 4, "files that were given up are gone");
+        preparer.stop().await;
+    });
+}
+
+#[test]
+fn while_segments_are_taken_fast_none_are_made_behind_those_there_are() {
+    with_preparer(false, |_, preparer, _, _| async move {
+        assert_eq!(settled(&preparer).await, (4, 0));
+        take_all_and_wait(&preparer).await;
+        assert_eq!(settled(&preparer).await, (4, 20));
+        let state = &preparer.0.state;
+        drop(state.blanks.borrow_mut().pop_front());
+        state.hurried.set(true);
+        preparer.start();
+        assert!(!state.running.get(), "the helper is left to those that open");
+        assert_eq!(settled(&preparer).await, (4, 20), "after the burst");
+        state.blanks.take();
+        state.hurried.set(true);
+        preparer.start();
+        assert!(state.running.get(), "none are left");
         preparer.stop().await;
     });
 }

@@ -5,7 +5,10 @@ use super::{
     in_process::{self, Log, Measurement, sample, sample_for, timed},
     row::Goal,
 };
-use crate::calibrate::{Case, lab::Lab, memory::warm};
+use crate::{
+    calibrate::{Case, lab::Lab, memory::warm},
+    cost::threads::Threads,
+};
 use broker::EngineKind;
 use log_api::{Batch, EngineConfig, Level, LogEngine};
 use log_format::Template;
@@ -21,6 +24,11 @@ use std::{
 const WINDOW: Duration = Duration::from_millis(500);
 /// Before a burst: segments that the last one finished are sealed after a second, and the next ones prepared at leisure.
 const SETTLE: Duration = Duration::from_secs(2);
+/// Then, until the helpers rest: they have used less than one part in a hundred of a core for so long.
+const REST: Duration = Duration::from_millis(250);
+const REST_SHARE: f64 = 0.01;
+/// Looks until it is no use to wait any longer.
+const REST_LOOKS: u32 = 80;
 /// A burst ends with so much of what an engine lets be dirty: it measures how bytes get into memory, and neither the wait for the device
 /// to take them nor the kernel's own brake, which comes a third above the engines' budget.
 const BURST_OF_BUDGET: f64 = 0.9;
@@ -125,6 +133,14 @@ impl Appends {
         sleep(SETTLE / 2).await;
         log.trim_again().await?;
         sleep(SETTLE / 2).await;
+        for _ in 0..REST_LOOKS {
+            let before = Threads::sample();
+            sleep(REST).await;
+            let used = Threads::sample().since(&before).helpers.cpu_ns;
+            if (used as f64) < REST_SHARE * REST.as_nanos() as f64 {
+                break;
+            }
+        }
         Ok(())
     }
 
