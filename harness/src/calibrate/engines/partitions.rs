@@ -12,6 +12,9 @@ const PARTITIONS: u32 = 10_000;
 const GOAL: f64 = 0.7;
 /// Bytes that each of the two logs keeps.
 const KEPT_BYTES: u64 = 512 << 20;
+/// Bytes after which each of them overwrites segments that it gave up, as a log does for most of its life: what it keeps, and the eight segments
+/// that are new in between.
+const FILLED_BYTES: u64 = KEPT_BYTES + 8 * (128 << 20);
 /// The intake is always full: what does not fit there waits with the producer.
 const FLOOD: u64 = u64::MAX;
 
@@ -46,6 +49,12 @@ fn measure(bench: &mut Bench<'_>, engine: EngineKind, under_way_max: u64) -> any
     };
     let mut one = start("one", Layout::Partition, 1)?;
     let mut many = start("many", Layout::Group(None), PARTITIONS)?;
+    for log in [&mut one, &mut many] {
+        if bench.interrupts.any() {
+            return Ok(Found::default());
+        }
+        log.fill(FILLED_BYTES)?;
+    }
     Loaded::settle();
     let mut found = Found::default();
     let (mut busy_s, mut took_s) = (0.0, 0.0);
@@ -60,9 +69,14 @@ fn measure(bench: &mut Bench<'_>, engine: EngineKind, under_way_max: u64) -> any
         took_s += begun.elapsed().as_secs_f64();
         found.pairs.push(Pair { figure, ceiling });
     }
-    one.stop()?;
-    let (messages, flushes) = many.stop()?;
+    let (one, many) = (one.stop()?, many.stop()?);
     found.binds.push(format!("the shard's core: {:.0} % busy", 100.0 * busy_s / took_s));
-    found.binds.push(format!("{:.1} messages a flush", messages as f64 / flushes.max(1) as f64));
+    found.binds.push(format!(
+        "{:.1} messages a flush, {:.1} with one partition; {} segments new and {} used again",
+        many.messages_a_flush(),
+        one.messages_a_flush(),
+        many.zeroed,
+        many.recycled
+    ));
     Ok(found)
 }

@@ -41,11 +41,13 @@ fn measure(bench: &mut Bench<'_>, engine: EngineKind) -> anyhow::Result<Found> {
         let after = sample(lab, Case::Flush)?;
         found.pairs.push(Pair { figure, ceiling: (before + after) / 2.0 });
     }
-    let (acknowledged, flushes) = shard.stop()?;
+    let life = shard.stop()?;
     ensure!(
-        acknowledged <= flushes * PRODUCERS,
-        "{acknowledged} acknowledgements of {PRODUCERS} producers after {flushes} flushes: some had none to cover them"
+        life.acknowledged <= life.flushes * PRODUCERS,
+        "{} acknowledgements of {PRODUCERS} producers after {} flushes: some had none to cover them",
+        life.acknowledged,
+        life.flushes
     );
-    found.binds.push(format!("{:.1} messages a flush", acknowledged as f64 / flushes.max(1) as f64));
+    found.binds.push(format!("{:.1} messages a flush", life.messages_a_flush()));
     Ok(found)
 }

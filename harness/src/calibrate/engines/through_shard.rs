@@ -4,11 +4,14 @@ use super::{Bench, appends::Encoded, in_process::SETTLE_DURABLE};
 use crate::{calibrate::loopback::pin, run::results::Scratch};
 use anyhow::{Context, ensure};
 use broker::{EngineKind, Node, NodeConfig, Outcome, Producer, Stop};
+use log_api::CounterSnapshot;
 use std::{
     thread,
     time::{Duration, Instant},
 };
 
+/// Bytes of a message's value.
+const MESSAGE_BYTES: usize = 1 << 10;
 /// Length of a window.
 const WINDOW: Duration = Duration::from_millis(500);
 /// How long the last acknowledgements of a window may take.
@@ -73,8 +76,21 @@ impl Loaded {
         })
     }
 
+    /// Has it take in at least so many bytes, as fast as it goes.
+    ///
+    /// # Errors
+    /// As [`Self::window`].
+    pub fn fill(&mut self, bytes: u64) -> anyhow::Result<()> {
+        let message = Encoded::new(1, MESSAGE_BYTES).bytes().len() as u64;
+        let until = self.acknowledged + bytes.div_ceil(message);
+        while self.acknowledged < until {
+            self.window(u64::MAX)?;
+        }
+        Ok(())
+    }
+
     fn load(&mut self, under_way_max: u64) -> anyhow::Result<f64> {
-        let encoded = Encoded::new(1, 1 << 10);
+        let encoded = Encoded::new(1, MESSAGE_BYTES);
         let begun = Instant::now();
         let (mut under_way, mut acknowledged, mut refused) = (0, 0, 0);
         loop {
@@ -102,12 +118,39 @@ impl Loaded {
         }
     }
 
-    /// Stops it: messages acknowledged and flushes asked for in its life.
+    /// Stops it: what it did in its life.
     ///
     /// # Errors
     /// The shard failed.
-    pub fn stop(self) -> anyhow::Result<(u64, u64)> {
+    pub fn stop(self) -> anyhow::Result<Life> {
         let report = self.node.stop(Stop { drain: Duration::ZERO, close: true }).context("stop the shard")?;
-        Ok((self.acknowledged, report.shards.iter().map(|shard| shard.engine.flushes).sum()))
+        let sum = |of: fn(&CounterSnapshot) -> u64| report.shards.iter().map(|shard| of(&shard.engine)).sum();
+        Ok(Life {
+            acknowledged: self.acknowledged,
+            flushes: sum(|engine| engine.flushes),
+            zeroed: sum(|engine| engine.segments_zeroed),
+            recycled: sum(|engine| engine.segments_recycled),
+        })
+    }
+}
+
+/// What a shard did in its life.
+#[derive(Clone, Copy, Debug)]
+pub struct Life {
+    /// Messages acknowledged.
+    pub acknowledged: u64,
+    /// Flushes asked for.
+    pub flushes: u64,
+    /// New segments.
+    pub zeroed: u64,
+    /// Segments overwritten that had been given up.
+    pub recycled: u64,
+}
+
+impl Life {
+    /// Messages that a flush covered.
+    #[must_use]
+    pub fn messages_a_flush(&self) -> f64 {
+        self.acknowledged as f64 / self.flushes.max(1) as f64
     }
 }
