@@ -514,6 +514,7 @@ impl NodeConfig {
             layout: self.layout,
             send,
             retention_bytes: self.retention_bytes,
+            segment_bytes: self.segment_bytes,
             dir: self.engine.is_on_disk().then(|| dir.to_path_buf()),
             intake_poll: self.intake_poll,
             consumers_max: self.consumers_max,

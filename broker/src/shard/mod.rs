@@ -58,6 +58,8 @@ pub struct ShardConfig {
     pub partitions: Vec<u32>,
     /// Bytes that each log keeps; `None`: everything.
     pub retention_bytes: Option<u64>,
+    /// Bytes that an engine gives up at once: those of a segment; 0 where that is not known.
+    pub segment_bytes: u64,
     /// Where the logs lie, to know how large they are when they are opened; `None`: they start empty.
     pub dir: Option<PathBuf>,
     /// How long to look for work before sleeping.
@@ -81,6 +83,7 @@ impl ShardConfig {
             send: SendPath::Copy,
             partitions,
             retention_bytes: None,
+            segment_bytes: 0,
             dir: None,
             intake_poll: Duration::ZERO,
             consumers_max: 64,

@@ -34,6 +34,42 @@ struct Waiting {
     outcome: Outcome,
 }
 
+/// What waits, oldest first. The first stands in the partition itself: with one commit in flight and many partitions it is mostly the only
+/// one, and elsewhere it would be memory that no cache holds.
+struct Line {
+    first: Option<Waiting>,
+    others: VecDeque<Waiting>,
+}
+
+impl Line {
+    fn new() -> Self {
+        Self { first: None, others: VecDeque::with_capacity(OTHERS) }
+    }
+
+    fn first(&self) -> Option<&Waiting> {
+        self.first.as_ref()
+    }
+
+    fn last_mut(&mut self) -> Option<&mut Waiting> {
+        self.others.back_mut().or(self.first.as_mut())
+    }
+
+    fn push(&mut self, waiting: Waiting) {
+        match &self.first {
+            None => self.first = Some(waiting),
+            Some(_) => self.others.push_back(waiting),
+        }
+    }
+
+    fn pop(&mut self) {
+        self.first = self.others.pop_front();
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Waiting> {
+        self.first.iter().chain(&self.others)
+    }
+}
+
 /// Where a consumer stands; retention does not pass it lightly.
 #[derive(Clone, Debug)]
 pub(crate) struct Position(Rc<Cell<Offset>>);
@@ -48,9 +84,8 @@ impl Position {
     }
 }
 
-/// Entries for which a partition has room at once. One commit in flight needs two; a ring of many would be memory that ten thousand
-/// partitions go through and that no cache holds.
-const WAITING: usize = 4;
+/// Entries behind the first for which a partition has room at once. One commit in flight needs one.
+const OTHERS: usize = 3;
 
 pub(crate) struct Partition {
     pub(crate) number: u32,
@@ -65,7 +100,7 @@ pub(crate) struct Partition {
     pub(super) listed: Cell<bool>,
     /// A commit of its group failed for good.
     pub(super) poisoned: Cell<bool>,
-    waiting: RefCell<VecDeque<Waiting>>,
+    waiting: RefCell<Line>,
     commit_point: Cell<Offset>,
     moved: Event,
     readers: RefCell<Vec<Position>>,
@@ -82,7 +117,7 @@ impl Partition {
             submitted: Cell::new(end),
             listed: Cell::new(false),
             poisoned: Cell::new(false),
-            waiting: RefCell::new(VecDeque::with_capacity(WAITING)),
+            waiting: RefCell::new(Line::new()),
             commit_point: Cell::new(end),
             moved: Event::new(),
             readers: RefCell::new(Vec::new()),
@@ -95,12 +130,12 @@ impl Partition {
     pub(super) fn wait(&self, taken: Taken, outcome: Outcome) {
         let end = self.end.get();
         let mut waiting = self.waiting.borrow_mut();
-        match waiting.back_mut() {
+        match waiting.last_mut() {
             Some(last) if last.outcome == outcome && (outcome != Outcome::Kept || last.end > self.submitted.get()) => {
                 last.taken.add(taken);
                 last.end = end;
             }
-            _ => waiting.push_back(Waiting { end, taken, outcome }),
+            _ => waiting.push(Waiting { end, taken, outcome }),
         }
     }
 
@@ -108,7 +143,7 @@ impl Partition {
     fn answer(&self, mark: Offset) -> Option<(Taken, Outcome)> {
         let mut waiting = self.waiting.borrow_mut();
         let mut answer: Option<(Taken, Outcome)> = None;
-        while let Some(first) = waiting.front() {
+        while let Some(first) = waiting.first() {
             let outcome = match first.outcome {
                 Outcome::Kept if first.end <= mark => Outcome::Kept,
                 Outcome::Kept if self.poisoned.get() => Outcome::Poisoned,
@@ -120,7 +155,7 @@ impl Partition {
                 Some(_) => break,
                 None => answer = Some((first.taken, outcome)),
             }
-            waiting.pop_front();
+            waiting.pop();
         }
         answer
     }
@@ -243,7 +278,7 @@ mod tests {
     fn waiting_for_one_commit_takes_one_entry_whatever_it_carries() {
         let partition = Partition::new(0, LogId(0), 0, Offset(0));
         (0..10_000).for_each(|_| append(&partition));
-        assert_eq!(partition.waiting.borrow().len(), 1);
+        assert_eq!(partition.waiting.borrow().iter().count(), 1);
         assert_eq!(partition.unanswered(), 10_000);
     }
 }

@@ -11,6 +11,10 @@ use std::{cell::Cell, collections::VecDeque, rc::Rc, time::Duration};
 /// Notes of a log: enough for this part of its retention each.
 const NOTES_PER_RETENTION: u64 = 64;
 
+/// But no more for each of its segments: an engine gives up whole ones. Of many partitions that share a log each note of each is memory that
+/// no cache holds, and each time that a trim is wanted all of them are looked at.
+const NOTES_PER_SEGMENT: u64 = 4;
+
 /// How often an engine is asked once more to give up what it could not yet.
 const ASK_AGAIN_MAX: u32 = 10;
 /// How long after the last time.
@@ -45,6 +49,8 @@ pub(super) struct Kept {
     notes: VecDeque<(Offset, u64)>,
     /// The partition's end, and the group's bytes then.
     last: (Offset, u64),
+    /// The bytes of the last note: those lie elsewhere.
+    noted: u64,
 }
 
 impl Kept {
@@ -54,14 +60,14 @@ impl Kept {
         if end > start {
             notes.push_back((end, bytes));
         }
-        Self { notes, last: (end, bytes) }
+        let noted = notes.back().map_or(0, |note| note.1);
+        Self { notes, last: (end, bytes), noted }
     }
 
     /// `end` is the partition's end now, and `bytes` are those of the group.
     fn appended(&mut self, end: Offset, bytes: u64, every: u64) {
         self.last = (end, bytes);
-        let noted = self.notes.back().map_or(0, |note| note.1);
-        if bytes - noted >= every {
+        if bytes - self.noted >= every {
             if self.notes.len() >= NOTES_MAX {
                 let mut nth = 0;
                 self.notes.retain(|_| {
@@ -70,6 +76,7 @@ impl Kept {
                 });
             }
             self.notes.push_back((end, bytes));
+            self.noted = bytes;
         }
     }
 
@@ -120,7 +127,8 @@ impl<E: LogEngine> Core<E> {
         let written = &self.written[group];
         let now = written.bytes.get() + bytes;
         written.bytes.set(now);
-        let every = (self.retention_of(group, retention) / NOTES_PER_RETENTION).max(1);
+        let part = self.retention_of(group, retention) / NOTES_PER_RETENTION;
+        let every = part.max(self.config.segment_bytes / NOTES_PER_SEGMENT).max(1);
         self.kept[partition].borrow_mut().appended(end, now, every);
         if now - written.noted.get() >= every {
             written.noted.set(now);

@@ -10,6 +10,7 @@ use crate::{
 use log_api::{Damage, Offset, OpenError};
 use log_format::{CHECKPOINT, FRAME_BYTES, Frame, entry_header_bytes, peek_frame};
 use log_segment::{DeviceReader, segment_path};
+use rustc_hash::FxHashMap;
 use std::{
     collections::HashMap,
     fs, io,
@@ -21,12 +22,12 @@ use std::{
 pub(crate) struct Known {
     pub(crate) partitions: Vec<u32>,
     pub(crate) ends: Vec<u64>,
-    slots: HashMap<u32, usize>,
+    slots: FxHashMap<u32, u32>,
 }
 
 impl Known {
     pub(crate) fn slot(&self, partition: u32) -> Option<usize> {
-        self.slots.get(&partition).copied()
+        self.slots.get(&partition).map(|slot| *slot as usize)
     }
 
     /// The slot of a partition, which is a new one that ends at `end` if it was not known.
@@ -35,7 +36,7 @@ impl Known {
             return slot;
         }
         let slot = self.partitions.len();
-        self.slots.insert(partition, slot);
+        self.slots.insert(partition, u32::try_from(slot).expect("a group has a bound"));
         self.partitions.push(partition);
         self.ends.push(end);
         slot
