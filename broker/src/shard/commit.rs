@@ -4,7 +4,7 @@
 use super::{Core, Partition, Phase};
 use crate::{CommitPolicy, Durability, stages::timed};
 use futures_lite::future::{block_on, or, poll_once};
-use log_api::{FlushGroup, Level, LogEngine, LogId, Stage};
+use log_api::{FlushGroup, Level, LogEngine, LogId, Offset, Stage};
 use shard_ring::{Event, sleep};
 use std::{
     cell::{Cell, RefCell},
@@ -177,14 +177,14 @@ impl<E: LogEngine> Core<E> {
         }
     }
 
-    /// Takes the list of what is to be committed: what is appended from now on is the next commit's.
-    fn submit(&self, group: &Group, taken: &mut Vec<usize>) {
+    /// Takes the list of what is to be committed, and how far each partition has come: what is appended from now on is the next commit's.
+    fn submit(&self, group: &Group, taken: &mut Vec<(usize, Offset)>) {
         debug_assert!(taken.is_empty(), "the last commit's list was used up");
-        std::mem::swap(taken, &mut *group.dirty.borrow_mut());
-        for &member in &*taken {
+        for member in group.dirty.borrow_mut().drain(..) {
             let partition = &self.partitions[member];
             partition.listed.set(false);
             partition.submitted.set(partition.end.get());
+            taken.push((member, partition.end.get()));
         }
         if let Some(whole) = &group.whole {
             whole.submitted.set(self.engine.marks(whole.log).end);
@@ -212,8 +212,9 @@ impl<E: LogEngine> Core<E> {
         }
     }
 
-    /// A commit has ended: answers what it decided.
-    fn committed(&self, group: &Group, taken: &mut Vec<usize>) {
+    /// A commit has ended: answers what it decided. One that succeeded covers all that was appended before it was asked for, so nobody has to
+    /// look up where each of ten thousand partitions stands.
+    fn committed(&self, group: &Group, taken: &mut Vec<(usize, Offset)>) {
         if group.failed.get() {
             taken.clear();
             // An earlier commit may still come through, and its messages be kept.
@@ -222,7 +223,7 @@ impl<E: LogEngine> Core<E> {
             }
         } else {
             self.stages().time(Stage::Acknowledge, || {
-                taken.drain(..).for_each(|member| self.settle(&self.partitions[member]));
+                taken.drain(..).for_each(|(member, end)| self.settle_at(&self.partitions[member], end));
                 self.settle_whole(group);
             });
         }

@@ -24,7 +24,7 @@ use crate::{
 };
 use commit::Group;
 use futures_lite::future::or;
-use log_api::{LogEngine, LogId, Marks, OpenError, Recovery, SendPath, Stage, Stages};
+use log_api::{LogEngine, LogId, Marks, Offset, OpenError, Recovery, SendPath, Stage, Stages};
 use partition::Taken;
 use retention::{Kept, Written};
 use rustix::time::{ClockId, clock_gettime};
@@ -262,7 +262,14 @@ impl<E: LogEngine> Core<E> {
     /// Answers what the marks of a partition decide, and moves its commit point.
     pub(crate) fn settle(&self, partition: &Partition) {
         let marks = self.engine.marks(partition.log);
-        let mark = if self.config.durability == Durability::Durable { marks.durable } else { marks.placed };
+        self.settle_at(
+            partition,
+            if self.config.durability == Durability::Durable { marks.durable } else { marks.placed },
+        );
+    }
+
+    /// The same where the mark is known to stand at `mark`.
+    pub(crate) fn settle_at(&self, partition: &Partition, mark: Offset) {
         let mut at_ns = 0;
         partition.settle(mark, |taken, outcome| {
             if at_ns == 0 {
