@@ -380,7 +380,9 @@ impl<M: Medium> Preparer<M> {
             .collect();
         let count = successors.len();
         state.recycling.set(state.recycling.get() + count);
-        state.given_up.set(state.given_up.get() || count > 0);
+        // Of the others only the blocks come back, which are filled with zeros first.
+        let as_it_is = successors.iter().any(|successor| successor.kept.is_some());
+        state.given_up.set(state.given_up.get() || as_it_is);
         let trimmed = keeper.trim_into(dead.start, bases, successors, move |files, path, kept| match kept {
             Some(kept) => Recycled::Ready(refit(files, &config, &medium, path, kept)),
             None => Recycled::Spare(path),

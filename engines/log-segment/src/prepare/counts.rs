@@ -134,7 +134,7 @@ fn while_segments_are_taken_fast_none_are_made_behind_those_there_are() {
 }
 
 /// A trim that gives up so many segments that were taken, and what becomes of them.
-async fn give_up(preparer: &Preparer<Plain>, keeper: &Keeper, dir: &Path, bases: Vec<u64>) {
+async fn give_up(preparer: &Preparer<Plain>, keeper: &Keeper, dir: &Path, bases: Vec<u64>, reuse: fn(()) -> Reuse<()>) {
     for base in &bases {
         // Nobody renames here what was taken.
         let taken = File::create(segment_path(&dir.join("00000"), Offset(*base))).unwrap();
@@ -142,7 +142,7 @@ async fn give_up(preparer: &Preparer<Plain>, keeper: &Keeper, dir: &Path, bases:
     }
     let start = Offset(bases.iter().max().unwrap() + 1);
     let segments = bases.into_iter().map(|base| (Offset(base), ())).collect();
-    preparer.trim(keeper, Dead { start, segments }, Reuse::AsIs).await.unwrap();
+    preparer.trim(keeper, Dead { start, segments }, reuse).await.unwrap();
 }
 
 #[test]
@@ -155,12 +155,12 @@ fn a_log_that_gives_up_a_segment_for_each_that_it_takes_fills_none_with_zeros() 
         assert_eq!(zeroed(), 4);
         // The first given up comes when one is being made in place of the first taken.
         assert!(preparer.take().is_some());
-        give_up(&preparer, &keeper, &path, vec![0]).await;
+        give_up(&preparer, &keeper, &path, vec![0], Reuse::AsIs).await;
         assert_eq!((settled(&preparer).await, zeroed()), ((5, 0), 5));
         for base in 1..20 {
             assert!(preparer.take().is_some());
             assert_eq!((settled(&preparer).await, zeroed()), ((4, 0), 5));
-            give_up(&preparer, &keeper, &path, vec![base]).await;
+            give_up(&preparer, &keeper, &path, vec![base], Reuse::AsIs).await;
             assert_eq!((settled(&preparer).await, zeroed()), ((5, 0), 5));
         }
         // None is given up any more: what is missing is made.
@@ -168,6 +168,22 @@ fn a_log_that_gives_up_a_segment_for_each_that_it_takes_fills_none_with_zeros() 
             assert!(preparer.take().is_some());
             assert_eq!((settled(&preparer).await, zeroed()), ((4, 0), made));
         }
+        preparer.stop().await;
+    });
+}
+
+#[test]
+fn blocks_that_are_filled_with_zeros_first_do_not_come_back_by_themselves() {
+    with_preparer(true, |ring, preparer, helper, path| async move {
+        let data = preparer.0.data.clone();
+        let keeper = Keeper::new(&ring, &helper, &data, &preparer.0.config, Offset(0));
+        assert_eq!(settled(&preparer).await, (4, 0));
+        for base in 0..5 {
+            assert!(preparer.take().is_some());
+            give_up(&preparer, &keeper, &path, vec![base], |()| Reuse::Blocks).await;
+            assert_eq!(settled(&preparer).await, (4, 0));
+        }
+        assert_eq!(preparer.preparation().recycled, 0);
         preparer.stop().await;
     });
 }
