@@ -236,6 +236,7 @@ pub trait LogEngine: Sized + 'static {
     fn counters(&self) -> &Counters;
 
     /// Makes everything appended durable (for an engine that can), trims the last segments to their length, writes clean marks and gives the
-    /// directory free. An engine that is dropped instead has crashed.
+    /// directory free. An engine that is dropped instead has crashed; what it had on its way (a seal, say) may hold the directory until its
+    /// shard ends.
     fn close(self) -> impl Future<Output = Result<(), CommitError>>;
 }
