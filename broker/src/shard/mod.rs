@@ -262,10 +262,8 @@ impl<E: LogEngine> Core<E> {
     /// Answers what the marks of a partition decide, and moves its commit point.
     pub(crate) fn settle(&self, partition: &Partition) {
         let marks = self.engine.marks(partition.log);
-        self.settle_at(
-            partition,
-            if self.config.durability == Durability::Durable { marks.durable } else { marks.placed },
-        );
+        let mark = if self.config.durability == Durability::Durable { marks.durable } else { marks.placed };
+        self.settle_at(partition, mark);
     }
 
     /// The same where the mark is known to stand at `mark`.

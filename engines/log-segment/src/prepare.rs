@@ -5,7 +5,7 @@
 //! them depends on the load ([`Reach`]).
 
 use crate::{
-    Ahead, DataDir, Dead, Files, Haste, Keeper, LogConfig, SparseIndex,
+    Ahead, DataDir, Dead, Files, Haste, Keeper, LogConfig, Medium, Reuse, SparseIndex,
     files::FileError,
     keeper::Successor,
     make::{FREE_SHARE, has_free, make, open, refit},
@@ -19,7 +19,7 @@ use std::{
     collections::VecDeque,
     future::Future,
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     rc::{Rc, Weak},
     time::{Duration, Instant},
 };
@@ -38,68 +38,6 @@ const QUIET: Duration = Duration::from_secs(30);
 
 /// A burst is over when no segment was taken for so long.
 const LULL: Duration = Duration::from_millis(200);
-
-/// How an engine opens a segment that it will write. Used on the helper.
-pub trait Medium: Clone + Send + 'static {
-    /// What it opens: a file, a mapping.
-    type Handle: Send + 'static;
-
-    /// What is kept of a segment that was given up, beside its file, for the one that it becomes.
-    type Kept: Send + 'static;
-
-    /// In a log for durable acknowledgement a segment's blocks are written before it is opened. `false`: with zeros, past the page cache.
-    /// `true`: by [`Medium::furnish`].
-    const WRITES_BLOCKS: bool = false;
-
-    /// Does to the new file at `path`, which is `bytes` long, what may be done long before it is opened.
-    ///
-    /// # Errors
-    /// As [`Medium::open`].
-    fn furnish(&self, _path: &Path, _bytes: u64, _haste: &Haste) -> io::Result<()> {
-        Ok(())
-    }
-
-    /// Opens the file at `path`, which is `bytes` long, and does whatever would stall the shard later (populating a mapping, say).
-    ///
-    /// # Errors
-    /// Anything: it is reported as [`Preparer::failure`]. `StorageFull` counts as a full disk.
-    fn open(&self, path: &Path, bytes: u64) -> io::Result<Self::Handle>;
-
-    /// The same in slices, with a rest after each.
-    ///
-    /// # Errors
-    /// As [`Medium::open`].
-    fn open_slowly(&self, path: &Path, bytes: u64, _haste: &Haste) -> io::Result<Self::Handle> {
-        self.open(path, bytes)
-    }
-
-    /// Opens a segment that was given up and will be overwritten as it is.
-    ///
-    /// # Errors
-    /// As [`Medium::open`].
-    fn renew(&self, path: &Path, bytes: u64, _kept: Self::Kept) -> io::Result<Self::Handle> {
-        self.open(path, bytes)
-    }
-
-    /// Opens the file of a recovered segment, of whose `bytes` bytes the first `filled` are log.
-    ///
-    /// # Errors
-    /// What the system said.
-    fn resume(&self, path: &Path, bytes: u64, _filled: u64) -> io::Result<Self::Handle> {
-        self.open(path, bytes)
-    }
-}
-
-/// What a segment that was given up is good for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reuse<K> {
-    /// To be overwritten as it is: nobody can see its bytes any more.
-    AsIs(K),
-    /// Its blocks, once they have been filled with zeros as those of a new one are.
-    Blocks,
-    /// Nothing.
-    Not,
-}
 
 /// A segment that is ready to be written: durable, its directory entry too, and nothing in it that could be taken for a batch of the log that
 /// comes after it (zeros, or batches that were trimmed before).

@@ -3,11 +3,11 @@
 use super::{
     ceilings::Sample,
     disk_ring::{self, Loop, Operation},
-    memory::noise,
+    memory::noise_in_large_pages,
     place::{Place, reopen_direct},
 };
 use anyhow::Context;
-use memmap2::{Advice, MmapMut};
+use memmap2::MmapMut;
 use std::{fs::File, io, os::unix::fs::FileExt, time::Duration};
 
 /// Bytes of the file.
@@ -29,10 +29,7 @@ impl Direct {
     pub fn new(place: &Place) -> anyhow::Result<Self> {
         let file = reopen_direct(&place.zeroed("direct", BYTES)?)?;
         let depth_max = super::case::DEPTHS.into_iter().max().unwrap_or(1) as usize;
-        let mut memory = MmapMut::map_anon(depth_max * super::BLOCK_BYTES_MAX)?;
-        // Large pages make fewer pieces of a large block; where there are none, small ones do.
-        memory.advise(Advice::HugePage).ok();
-        noise(&mut memory);
+        let memory = noise_in_large_pages(depth_max * super::BLOCK_BYTES_MAX)?;
         // Reads of zeros that nobody ever wrote over may never reach a device.
         for at in (0..BYTES).step_by(memory.len()) {
             file.write_all_at(&memory, at).context("overwrite the file that is read")?;

@@ -55,6 +55,14 @@ pub(super) fn warm(bytes: usize) {
     memory.fill(1);
 }
 
+/// Noise in large pages: fewer pieces of a large block; where there are none, small ones do.
+pub(super) fn noise_in_large_pages(bytes: usize) -> io::Result<MmapMut> {
+    let mut memory = MmapMut::map_anon(bytes)?;
+    memory.advise(Advice::HugePage).ok();
+    noise(&mut memory);
+    Ok(memory)
+}
+
 /// Fills memory with bytes that no device can make smaller.
 pub(super) fn noise(bytes: &mut [u8]) {
     use rand::{Rng, SeedableRng};

@@ -1,7 +1,7 @@
 //! How many segments are kept made, in counts, with the plainest engine there could be.
 
-use super::{Medium, Preparer};
-use crate::{Ahead, DataDir, Dead, Keeper, LogConfig, Reuse, segment_path};
+use super::Preparer;
+use crate::{Ahead, DataDir, Dead, Keeper, LogConfig, Medium, Reuse, segment_path};
 use log_api::{Framing, LogId, Offset};
 use shard_ring::{ExecutorConfig, Helper, Ring, block_on, yield_now};
 use std::{

@@ -1,12 +1,13 @@
 //! The hot tail to a consumer on loopback: the broker's send path beside the bare path that it uses.
 
 use super::{Bench, EngineCase, Found, Pair, appends::Encoded, in_process::sample, row::Goal};
-use crate::calibrate::{Case, case::Path, lab::Lab, loopback::pin, memory::noise, sockets::receive_bytes};
+use crate::calibrate::{
+    Case, case::Path, lab::Lab, loopback::pin, memory::noise_in_large_pages, sockets::receive_bytes,
+};
 use crate::run::results::Scratch;
 use anyhow::{Context, ensure};
 use broker::{Durability, EngineKind, Node, NodeConfig, Outcome, Producer, Stop, consumer::Request};
 use log_api::{Offset, ReadKind};
-use memmap2::{Advice, MmapMut};
 use std::{
     io::Write,
     net::{SocketAddr, TcpStream},
@@ -23,15 +24,6 @@ const SENDFILE: Case = Case::Transfer { block_bytes: 1 << 20, path: Path::Sendfi
 
 pub(super) fn cases() -> Vec<EngineCase> {
     EngineKind::DISK.map(case).into()
-}
-
-/// The memory that is sent where bytes are copied: as much as the engine sends, in large pages, as its slab asks for.
-fn memory() -> std::io::Result<MmapMut> {
-    let mut memory = MmapMut::map_anon(TAIL_BYTES as usize)?;
-    // Where there are none, small ones do.
-    memory.advise(Advice::HugePage).ok();
-    noise(&mut memory);
-    Ok(memory)
 }
 
 /// Whether the send path copies. Then it is held to a copy from memory of the same kind over the same span, of which nothing is in the
@@ -70,7 +62,9 @@ fn measure(bench: &mut Bench<'_>, engine: EngineKind) -> anyhow::Result<Found> {
     let address = handle.address;
     let mut producer = handle.producer.take().context("a node's producer is there to be taken")?;
     let bytes = fill(&mut producer)?;
-    let memory = copies(engine).then(memory).transpose().context("memory to send")?;
+    // As much as the engine sends, in large pages, as its slab asks for.
+    let memory =
+        copies(engine).then(|| noise_in_large_pages(TAIL_BYTES as usize)).transpose().context("memory to send")?;
     let ceiling = |lab: &mut Lab| match &memory {
         Some(memory) => lab.send_through(memory),
         None => sample(lab, SENDFILE),
