@@ -172,11 +172,6 @@ impl Flights {
         }
     }
 
-    /// Nothing is in the air.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
     /// Everything before it has been written.
     pub(crate) fn placed(&self) -> Mark {
         self.placed

@@ -176,11 +176,16 @@ impl Shared {
         });
     }
 
-    /// Waits until no task of `spawn` is left.
+    /// No task of `spawn` is left: nothing of any log is in the air.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.background.running.get() == 0
+    }
+
+    /// Waits until that is so.
     pub(crate) async fn quiet(&self) {
         loop {
             let ended = self.background.ended.wait();
-            if self.background.running.get() == 0 {
+            if self.is_quiet() {
                 return;
             }
             ended.await;

@@ -80,6 +80,31 @@ fn a_durable_commit_enters_at_once_when_the_device_idles_for_it() {
 }
 
 #[test]
+fn many_logs_that_commit_in_one_round_enter_at_once_only_for_the_first() {
+    let dir = directory();
+    let config = config(dir.path());
+    in_shard(|ring| async move {
+        let (engine, pen) = start(&ring, config).await;
+        let mut pens = vec![pen];
+        for log in 10..15 {
+            let recovery = engine.open(LogId(log)).await.expect("a new log");
+            pens.push(Pen::new(11, LogId(log), recovery.epoch));
+        }
+        for pen in &mut pens {
+            pen.try_append(&engine, &[shape(1, 100)]).unwrap();
+        }
+        let before = ring.counters().enters.get();
+        let groups = [3, 10, 11, 12, 13, 14].map(|log| [engine.group(LogId(log))]);
+        let commits: Vec<_> = groups.iter().map(|group| engine.commit(group, Level::Durable)).collect();
+        assert_eq!(ring.counters().enters.get() - before, 1);
+        for commit in commits {
+            commit.await.unwrap();
+        }
+        engine.close().await.unwrap();
+    });
+}
+
+#[test]
 fn placed_commits_flush_nothing_and_one_flush_makes_them_durable() {
     let dir = directory();
     let config = config(dir.path());
