@@ -66,8 +66,8 @@ pub fn channel(bytes: usize) -> (Producer, Intake, AckSender) {
         hidden_frames: 0,
         wakes: 0,
     };
-    let intake = Intake { frames: reader, doorbell, bell, gauge };
-    (producer, intake, AckSender { ring: ack_writer, waiting: VecDeque::new(), sent: 0 })
+    let acks = AckSender { ring: ack_writer, waiting: VecDeque::new(), bell: bell.clone(), sent: 0 };
+    (producer, Intake { frames: reader, doorbell, bell, gauge }, acks)
 }
 
 /// The producer's end. One thread at a time.
@@ -229,16 +229,28 @@ impl Intake {
 pub struct AckSender {
     ring: acks::Writer,
     waiting: VecDeque<Ack>,
+    bell: Bell,
     sent: u64,
 }
 
 impl AckSender {
-    /// Sends an acknowledgement, or keeps it until there is room.
+    /// Sends an acknowledgement, or keeps it until there is room. The first that is kept rings the bell: whoever [clears](Self::clear) may be
+    /// waiting for frames, and none may come before these acknowledgements have arrived.
     pub fn send(&mut self, ack: Ack) {
         self.sent += 1;
-        if !self.waiting.is_empty() || !self.ring.push(ack) {
-            self.waiting.push_back(ack);
+        if self.waiting.is_empty() {
+            if self.ring.push(ack) {
+                return;
+            }
+            self.bell.ring();
         }
+        self.waiting.push_back(ack);
+    }
+
+    /// Some found no room and wait.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// Sends what waits, as far as there is room. While this is false nothing new should be taken in: the bell rings when the

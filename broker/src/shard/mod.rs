@@ -448,6 +448,7 @@ impl<E: LogEngine> Shard<E> {
         self.bell.ring();
         self.wait(how.drain, || core.intake_ended.get()).await;
         self.wait(how.drain, || core.groups.iter().all(Group::is_clean)).await;
+        self.wait(how.drain.min(STOP_PATIENCE), || !core.acks.borrow().has_waiting()).await;
         core.enter(Phase::Consumers);
         self.bell.ring();
         self.wait(how.drain, || core.live.consumers.get() == 0).await;

@@ -98,8 +98,8 @@ impl<E: LogEngine> Core<E> {
                 if this.found_soon(&mut intake).await {
                     continue;
                 }
-                let stopping = || this.phase.get() >= Phase::Intake;
-                if let Err(error) = intake.wait(&this.ring, stopping).await {
+                let called = || this.phase.get() >= Phase::Intake || this.acks.borrow().has_waiting();
+                if let Err(error) = intake.wait(&this.ring, called).await {
                     this.fail(format!("wait for the producer: {error}"));
                     break;
                 }
@@ -126,6 +126,20 @@ impl<E: LogEngine> Core<E> {
         this.counts.left_batches.set(left);
         this.intake_ended.set(true);
         this.ended.notify_all();
+        // What commits still answer is on its way as soon as there is room.
+        let forward = intake.wait_for(&this.ring, || {
+            if this.acks.borrow_mut().clear() {
+                this.ended.notify_all();
+            }
+            false
+        });
+        let forwarded = or(forward, async {
+            this.until(Phase::Consumers).await;
+            Ok(())
+        });
+        if let Err(error) = forwarded.await {
+            this.fail(format!("wait for the producer: {error}"));
+        }
     }
 
     /// Looks for frames a little longer before the shard goes to sleep: a wake-up costs both sides more. Only where nothing else

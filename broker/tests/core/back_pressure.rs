@@ -1,13 +1,15 @@
 //! A full intake, a busy engine, a producer that does not listen: everything stays bounded and nothing is lost.
 
 use crate::{
-    gate::Gated,
+    gate::{Gate, Gated},
     support::{Hand, batch, engine_config, on_a_shard, publish, settle, until},
 };
 use broker::{CommitPolicy, Outcome, Stop, shard::ShardConfig};
+use futures_lite::future::zip;
 use log_api::EngineConfig;
 use log_memory::Null;
-use std::time::Duration;
+use shard_ring::Ring;
+use std::{rc::Rc, time::Duration};
 
 const INTAKE_BYTES: u64 = 64 << 10;
 
@@ -69,6 +71,59 @@ fn a_producer_that_takes_no_acknowledgements_stops_the_intake_not_the_shard() {
         let report = hand.stop().await;
         assert!(report.ack_waits > 0);
         assert_eq!(report.acks, u64::from(published));
+    });
+}
+
+/// A shard that sleeps, for all that was published is taken, and owes an acknowledgement for each batch: more than are on their way at once.
+/// Every other batch is refused, so that no two are answered together.
+async fn owing(ring: &Ring) -> (Hand<Gated>, Rc<Gate>) {
+    let (engine, gate) = Gated::new(ring, engine_config()).await;
+    let mut hand = Hand::start(ring, engine, ShardConfig::new(vec![0])).await;
+    let bytes = batch(0, 1, 100);
+    for number in 0..OWED {
+        until("there is room", || publish(&mut hand.producer, 0, &bytes, 1 + number % 2)).await;
+    }
+    hand.producer.flush();
+    until("all are taken", || hand.shard.stats().appended_messages == u64::from(OWED / 2)).await;
+    settle().await;
+    assert_eq!(hand.acks(), [], "the first commit has not ended");
+    (hand, gate)
+}
+
+const OWED: u32 = 10_000;
+
+#[test]
+fn acknowledgements_for_which_there_is_no_room_arrive_although_nothing_more_is_published() {
+    on_a_shard(|ring| async move {
+        let (mut hand, gate) = owing(&ring).await;
+        gate.open();
+        settle().await;
+        let acked = hand.acked(OWED).await;
+        assert_eq!(acked[&(0, Outcome::Kept)], OWED / 2);
+        assert_eq!(acked[&(0, Outcome::Refused)], OWED / 2);
+        assert_eq!(hand.stop().await.acks, u64::from(OWED));
+    });
+}
+
+#[test]
+fn acknowledgements_of_a_stopping_shard_arrive_while_the_producer_takes_them() {
+    on_a_shard(|ring| async move {
+        let (hand, gate) = owing(&ring).await;
+        let Hand { shard, mut producer, .. } = hand;
+        let producing = async {
+            settle().await;
+            gate.open();
+            settle().await;
+            let mut acked = 0;
+            until("all are acknowledged", || {
+                producer.acks(|ack| acked += ack.batches);
+                acked == OWED
+            })
+            .await;
+        };
+        let stop = Stop { drain: Duration::from_secs(86_400), close: true };
+        let (report, ()) = zip(shard.stop(stop), producing).await;
+        assert_eq!(report.acks, u64::from(OWED));
     });
 }
 
