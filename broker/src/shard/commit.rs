@@ -1,11 +1,14 @@
 //! Group commit: who commits what, and when. A flush group is what one flush makes durable together; each has as many
 //! committers as commits may run at once, and a committer takes whatever was appended since the last one took.
 
-use super::{Core, Partition, Phase};
+use super::{
+    Core, Partition, Phase,
+    gather::{Gather, IDLE_TURNS_MAX},
+};
 use crate::{CommitPolicy, Durability, stages::timed};
 use futures_lite::future::{block_on, or, poll_once};
 use log_api::{FlushGroup, Level, LogEngine, LogId, Offset, Stage};
-use shard_ring::{Event, sleep};
+use shard_ring::{Event, sleep, yield_now};
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
@@ -29,6 +32,7 @@ pub(crate) struct Group {
     /// Appended to since the last durable commit of the interval.
     unsynced: Cell<bool>,
     failed: Cell<bool>,
+    gather: Gather,
     /// Committers that have nothing to do, and how to wake each.
     idle: RefCell<Vec<usize>>,
     bells: Vec<Event>,
@@ -54,6 +58,7 @@ impl Group {
             running: Cell::new(0),
             unsynced: Cell::new(false),
             failed: Cell::new(false),
+            gather: Gather::default(),
             idle: RefCell::new(Vec::with_capacity(committers as usize)),
             bells: (0..committers).map(|_| Event::new()).collect(),
             hurry: Event::new(),
@@ -161,10 +166,17 @@ impl<E: LogEngine> Core<E> {
             if let CommitPolicy::Linger(linger) = this.config.commit {
                 this.linger(group, linger).await;
             }
-            this.submit(group, &mut taken);
+            let messages = this.submit(group, &mut taken);
+            let begun = Instant::now();
             this.commit(group).await;
+            let took = begun.elapsed();
             group.running.set(group.running.get() - 1);
             this.committed(group, &mut taken);
+            // Where several may run, others of them wait for what comes.
+            let alone = this.config.commit == CommitPolicy::Inflight(1);
+            if alone && this.config.durability == Durability::Durable && group.gather.tries() {
+                this.gather(group, messages, took).await;
+            }
         }
     }
 
@@ -177,8 +189,29 @@ impl<E: LogEngine> Core<E> {
         }
     }
 
+    /// A commit that took so long has answered so many messages: waits while as many are on their way here again.
+    async fn gather(&self, group: &Group, answered: u64, commit: Duration) {
+        let had = group.messages.get();
+        let (mut has, mut idle_turns) = (had, 0);
+        let begun = Instant::now();
+        self.gathering.set(self.gathering.get() + 1);
+        self.gathers.notify_all();
+        while has - had < answered
+            && idle_turns < IDLE_TURNS_MAX
+            && begun.elapsed() < self.config.gather_max
+            && self.phase.get() == Phase::Running
+        {
+            yield_now().await;
+            idle_turns = if group.messages.get() > has { 0 } else { idle_turns + 1 };
+            has = group.messages.get();
+        }
+        self.gathering.set(self.gathering.get() - 1);
+        group.gather.learn(answered, has - had, commit, begun.elapsed());
+    }
+
     /// Takes the list of what is to be committed, and how far each partition has come: what is appended from now on is the next commit's.
-    fn submit(&self, group: &Group, taken: &mut Vec<(usize, Offset)>) {
+    /// Returns how many messages that are.
+    fn submit(&self, group: &Group, taken: &mut Vec<(usize, Offset)>) -> u64 {
         debug_assert!(taken.is_empty(), "the last commit's list was used up");
         for member in group.dirty.borrow_mut().drain(..) {
             let partition = &self.partitions[member];
@@ -195,6 +228,7 @@ impl<E: LogEngine> Core<E> {
         self.counts.commits.set(self.counts.commits.get() + 1);
         self.counts.commit_messages.set(self.counts.commit_messages.get() + messages);
         self.counts.commit_messages_max.set(self.counts.commit_messages_max.get().max(messages));
+        messages
     }
 
     async fn commit(&self, group: &Group) {

@@ -8,6 +8,7 @@
 //! What never lives here: a protocol, a schedule, how bytes are kept or sent.
 
 mod commit;
+mod gather;
 mod partition;
 mod retention;
 mod take;
@@ -43,6 +44,9 @@ use std::{
 /// the rest in the intake.
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
+/// What taking in a hundred messages of 1 KB costs: of more there are enough for a commit of their own meanwhile.
+const GATHER_MAX: Duration = Duration::from_micros(50);
+
 /// What a shard is told.
 #[derive(Clone, Debug)]
 pub struct ShardConfig {
@@ -64,6 +68,8 @@ pub struct ShardConfig {
     pub dir: Option<PathBuf>,
     /// How long to look for work before sleeping.
     pub intake_poll: Duration,
+    /// How long a commit waits at most for messages of those whom the last one answered, with one in flight; see [`CommitPolicy::Inflight`].
+    pub gather_max: Duration,
     /// Connections at once.
     pub consumers_max: u32,
     /// Bytes of one read for a consumer.
@@ -86,6 +92,7 @@ impl ShardConfig {
             segment_bytes: 0,
             dir: None,
             intake_poll: Duration::ZERO,
+            gather_max: GATHER_MAX,
             consumers_max: 64,
             read_bytes_max: 1 << 20,
             stages: false,
@@ -159,6 +166,9 @@ pub(crate) struct Core<E: LogEngine> {
     pub(crate) ended: Event,
     tasks: Cell<usize>,
     unsynced: Event,
+    /// Commits that wait for more to be taken in, and notified when one begins to.
+    gathering: Cell<u32>,
+    gathers: Event,
     trim_due: Cell<bool>,
     trim_wanted: Event,
 }
@@ -382,6 +392,8 @@ impl<E: LogEngine> Shard<E> {
             ended: Event::new(),
             tasks: Cell::new(0),
             unsynced: Event::new(),
+            gathering: Cell::new(0),
+            gathers: Event::new(),
             trim_due: Cell::new(false),
             trim_wanted: Event::new(),
             config,

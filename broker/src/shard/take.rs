@@ -99,7 +99,11 @@ impl<E: LogEngine> Core<E> {
                     continue;
                 }
                 let called = || this.phase.get() >= Phase::Intake || this.acks.borrow().has_waiting();
-                if let Err(error) = intake.wait(&this.ring, called).await {
+                let gathers = async {
+                    this.gathers.wait().await;
+                    Ok(())
+                };
+                if let Err(error) = or(intake.wait(&this.ring, called), gathers).await {
                     this.fail(format!("wait for the producer: {error}"));
                     break;
                 }
@@ -147,7 +151,7 @@ impl<E: LogEngine> Core<E> {
     async fn found_soon(&self, intake: &mut Intake) -> bool {
         // What the last turn woke runs first.
         yield_now().await;
-        if intake.look() {
+        if intake.look() || self.gathering.get() > 0 {
             return true;
         }
         let quiet = self.consumers.busy.get() == 0 && self.groups.iter().all(super::commit::Group::is_clean);

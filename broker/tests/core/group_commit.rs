@@ -6,6 +6,7 @@ use crate::{
 };
 use broker::{CommitPolicy, Durability, Outcome, shard::ShardConfig};
 use log_api::Level;
+use shard_ring::yield_now;
 use std::time::Duration;
 
 fn config(commit: CommitPolicy) -> ShardConfig {
@@ -52,6 +53,32 @@ fn with_one_commit_in_flight_the_arrivals_form_the_next() {
         assert_eq!(hand.acks(), [(0, 20, Outcome::Kept)]);
         let report = hand.stop().await;
         assert_eq!((report.commits, report.commit_messages_max), (2, 20));
+    });
+}
+
+#[test]
+fn a_commit_takes_those_along_whom_the_last_one_answered() {
+    on_a_shard(|ring| async move {
+        let (engine, gate) = Gated::new(&ring, engine_config()).await;
+        let gather_max = Duration::from_hours(1);
+        let config = ShardConfig { gather_max, ..config(CommitPolicy::Inflight(1)) };
+        let mut hand = Hand::start(&ring, engine, config).await;
+        hand.publish(0, 20);
+        until("the first commit is asked for", || gate.asked() == 1).await;
+        hand.publish(0, 1);
+        settle().await;
+        gate.pass(1);
+        until("it is answered", || !hand.acks().is_empty()).await;
+        for _ in 0..20 {
+            assert_eq!(gate.asked(), 1, "not all who were answered have come again");
+            hand.publish(0, 1);
+            yield_now().await;
+        }
+        until("the second commit is asked for", || gate.asked() == 2).await;
+        gate.open();
+        assert_eq!(hand.acked(21).await[&(0, Outcome::Kept)], 21);
+        let report = hand.stop().await;
+        assert_eq!((report.commits, report.commit_messages_max), (2, 21));
     });
 }
 
