@@ -364,6 +364,7 @@ impl<E: LogEngine> Shard<E> {
         if config.layout != Layout::Partition && E::CAPABILITIES.readable {
             for (index, group) in groups.iter_mut().enumerate() {
                 group.shares(index, &engine);
+                written[index].0.shares(engine.marks(LogId(group.id.0).whole()));
             }
         }
         if config.stages {

@@ -204,3 +204,30 @@ fn a_quiet_partition_does_not_keep_what_the_others_wrote() {
         again.stop(Stop::default()).unwrap();
     }
 }
+
+#[test]
+fn what_a_reader_of_one_partition_has_not_read_stays_up_to_twice_what_should() {
+    let each = 24 << 20;
+    let told = NodeConfig { partitions: 2, retention_bytes: Some(each), ..config(EngineKind::Memory, Path::new("")) };
+    let mut node = Node::start(told).unwrap();
+    let (mut producer, address) = (node.shards()[0].producer.take().unwrap(), node.shards()[0].address);
+    // It is sent what the socket takes, at most 32 MiB, and reads nothing yet.
+    let mut slow = subscribe(address, Offset(0), ReadKind::Hot);
+    while node.stats().stats()[0].consumers == 0 {
+        std::thread::yield_now();
+    }
+    // Without it the first half would go.
+    let count = 4 * each / 8192;
+    fill(&mut producer, 0..count, 8000);
+    assert_eq!(numbers(&receive(&mut slow, 0, count), 0).len() as u64, count);
+    drop(slow);
+    // Nobody is waited for any more.
+    while node.stats().stats()[0].consumers > 0 {
+        std::thread::yield_now();
+    }
+    fill(&mut producer, count..count + 2000, 8000);
+    let report = node.stop(Stop::default()).unwrap();
+    let trimmed = report.shards[0].stats.trimmed_messages;
+    let kept = (count + 2000 - trimmed) * batch(0, 1, 8000).len() as u64;
+    assert!((2 * each..2 * each + (8 << 20)).contains(&kept), "{kept} bytes are kept");
+}

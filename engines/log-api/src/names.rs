@@ -11,7 +11,7 @@ impl LogId {
     const WHOLE: u32 = 1 << 31;
 
     /// All of the shared log of this number: the entries of every partition in it, frames included, offsets counted in bytes. An engine
-    /// whose partitions share logs reads it and tells its marks; nothing is appended to it, and it goes as its partitions are trimmed.
+    /// whose partitions share logs reads it, tells its marks and trims it, for all its partitions at once; nothing is appended to it. It also goes as all of them are trimmed.
     #[must_use]
     pub fn whole(self) -> Self {
         Self(self.0 | Self::WHOLE)

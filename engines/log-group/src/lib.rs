@@ -239,6 +239,15 @@ impl<E: LogEngine> LogEngine for LogGroup<E> {
     }
 
     async fn trim(&self, log: LogId, before: Offset) -> Result<Offset, TrimError> {
+        if let Some(shared) = log.of_whole() {
+            let group = match self.groups.borrow().get(&shared) {
+                Some(Opened::Open(group)) => group.clone(),
+                _ => return Err(TrimError::NotOpen(log)),
+            };
+            let start = group.trim_whole(&self.off, &self.inner, before).await;
+            self.count_rebuilt(&group);
+            return start;
+        }
         let group = self.of(log).ok_or(TrimError::NotOpen(log))?;
         let start = group.trim(&self.off, &self.inner, log, before).await;
         self.count_rebuilt(&group);

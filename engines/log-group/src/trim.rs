@@ -1,4 +1,4 @@
-//! Giving up: a segment of the shared log goes when all partitions have passed it.
+//! Giving up: a segment of the shared log goes when all partitions have passed it, or when the whole log is told to.
 
 use crate::{
     group::{Group, Held, Off, Segment},
@@ -22,14 +22,23 @@ impl Group {
             // The last word counts: a wish that could not be granted then is not granted later against a smaller one.
             self.state.borrow_mut().needed.set(slot, needed);
         }
+        let lowest = self.state.borrow().needed.lowest();
+        self.trim_whole(off, inner, Offset(lowest)).await?;
+        Ok(Offset(self.state.borrow().partitions[slot].start))
+    }
+
+    /// Gives up what lies before byte `before` of the shared log, whoever needs it; returns the byte at which the log starts.
+    pub(crate) async fn trim_whole<E: LogEngine>(
+        self: &Rc<Self>,
+        off: &Off,
+        inner: &E,
+        before: Offset,
+    ) -> Result<Offset, TrimError> {
         self.write_finished(off, inner.marks(self.log).durable.0);
-        let limit = {
-            let state = self.state.borrow();
-            state.needed.lowest().min(state.checkpointed).min(i64::MAX as u64)
-        };
+        let limit = before.0.min(self.state.borrow().checkpointed).min(i64::MAX as u64);
         let start = inner.trim(self.log, Offset(limit)).await?;
         self.starts_at(off, start.0).await.map_err(as_io)?;
-        Ok(Offset(self.state.borrow().partitions[slot].start))
+        Ok(start)
     }
 
     /// The segment from which on a partition needs the shared log, if it needs nothing before `before`.

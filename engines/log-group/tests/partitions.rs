@@ -124,6 +124,14 @@ fn partitions_follow_the_model<E: EngineUnderTest>() {
                 }
                 if step % 60 == 59 {
                     pens[0].commit(&engine, Level::Durable).await;
+                    if drawn.below(2) == 0 {
+                        let whole = LogId(0).whole();
+                        let Marks { start: was, end, .. } = engine.marks(whole);
+                        let before = Offset(end.0 - drawn.below(end.0 - was.0));
+                        let start = engine.trim(whole, before).await.expect("a trim of all");
+                        assert!(was <= start && start <= before, "{start} before {before}");
+                        assert_eq!(engine.marks(whole).start, start);
+                    }
                     for pen in &pens {
                         let Marks { start: was, end, .. } = engine.marks(pen.log);
                         let before = Offset(end.0 * (2 + drawn.below(2)) / 3);
