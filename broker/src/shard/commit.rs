@@ -11,9 +11,13 @@ use log_api::{FlushGroup, Level, LogEngine, LogId, Offset, Stage};
 use shard_ring::{Event, sleep, yield_now};
 use std::{
     cell::{Cell, RefCell},
+    pin::pin,
     rc::Rc,
     time::{Duration, Instant},
 };
+
+/// Of more partitions the answers are given while the device works for the next commit, if there is one: each meets memory that no cache holds.
+const ANSWERED_FIRST_MAX: usize = 32;
 
 pub(crate) struct Group {
     pub(super) id: FlushGroup,
@@ -152,6 +156,8 @@ impl<E: LogEngine> Core<E> {
         let this = &*self;
         let group = &this.groups[group];
         let mut taken = Vec::with_capacity(group.members.len());
+        // What the last commit decided, as long as nobody has been told.
+        let mut decided = Vec::with_capacity(group.members.len());
         loop {
             let bell = group.bells[committer].wait();
             if group.dirty.borrow().is_empty() {
@@ -168,16 +174,31 @@ impl<E: LogEngine> Core<E> {
             }
             let messages = this.submit(group, &mut taken);
             let begun = Instant::now();
-            this.commit(group).await;
+            this.commit(group, &mut decided).await;
             let took = begun.elapsed();
             group.running.set(group.running.get() - 1);
-            this.committed(group, &mut taken);
-            // Where several may run, others of them wait for what comes.
-            let alone = this.config.commit == CommitPolicy::Inflight(1);
-            if alone && this.config.durability == Durability::Durable && group.gather.tries() {
+            std::mem::swap(&mut taken, &mut decided);
+
+            let gathers = this.gathers() && group.gather.tries();
+            if gathers || !this.goes_on(group) || decided.len() <= ANSWERED_FIRST_MAX {
+                this.committed(group, &mut decided);
+            }
+            if gathers {
                 this.gather(group, messages, took).await;
             }
         }
+    }
+
+    /// Commits may wait for those whom the last one answered. Not where several may run: others of them wait for what comes.
+    fn gathers(&self) -> bool {
+        let alone = self.config.commit == CommitPolicy::Inflight(1);
+        alone && self.config.durability == Durability::Durable && !self.config.gather_max.is_zero()
+    }
+
+    /// The next commit waits for nothing.
+    fn goes_on(&self, group: &Group) -> bool {
+        let at_once = matches!(self.config.commit, CommitPolicy::Inflight(_));
+        at_once && self.config.durability == Durability::Durable && !group.dirty.borrow().is_empty()
     }
 
     /// Waits until the first append is `linger` old; shorter when the engine has no room for more or the shard stops.
@@ -231,10 +252,21 @@ impl<E: LogEngine> Core<E> {
         messages
     }
 
-    async fn commit(&self, group: &Group) {
+    /// Commits, and while the device works answers what the commit before `decided`, if that is left.
+    async fn commit(&self, group: &Group, decided: &mut Vec<(usize, Offset)>) {
         let groups = [group.id];
-        let commit = self.engine.commit(&groups, self.level());
-        match timed(self.stages(), Stage::Commit, commit).await {
+        let mut commit = pin!(timed(self.stages(), Stage::Commit, self.engine.commit(&groups, self.level())));
+        let mut outcome = None;
+        if !decided.is_empty() {
+            outcome = poll_once(commit.as_mut()).await;
+            self.ring.submit();
+            self.committed(group, decided);
+        }
+        let outcome = match outcome {
+            Some(outcome) => outcome,
+            None => commit.await,
+        };
+        match outcome {
             Ok(()) => {
                 self.live.commits.add(1);
                 self.has_room();

@@ -68,7 +68,8 @@ pub struct ShardConfig {
     pub dir: Option<PathBuf>,
     /// How long to look for work before sleeping.
     pub intake_poll: Duration,
-    /// How long a commit waits at most for messages of those whom the last one answered, with one in flight; see [`CommitPolicy::Inflight`].
+    /// How long a commit waits at most for messages of those whom the last one answered, with one in flight; zero: not at all. See
+    /// [`CommitPolicy::Inflight`].
     pub gather_max: Duration,
     /// Connections at once.
     pub consumers_max: u32,

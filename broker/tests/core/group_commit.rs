@@ -4,8 +4,9 @@ use crate::{
     gate::{Gated, Refusal},
     support::{Hand, engine_config, on_a_shard, settle, until},
 };
-use broker::{CommitPolicy, Durability, Outcome, shard::ShardConfig};
-use log_api::Level;
+use broker::{CommitPolicy, Durability, Layout, Outcome, shard::ShardConfig};
+use log_api::{EngineConfig, Framing, Level};
+use log_group::{Grouping, LogGroup};
 use shard_ring::yield_now;
 use std::time::Duration;
 
@@ -79,6 +80,34 @@ fn a_commit_takes_those_along_whom_the_last_one_answered() {
         assert_eq!(hand.acked(21).await[&(0, Outcome::Kept)], 21);
         let report = hand.stop().await;
         assert_eq!((report.commits, report.commit_messages_max), (2, 21));
+    });
+}
+
+#[test]
+fn answers_to_many_partitions_are_given_while_the_next_commit_runs() {
+    on_a_shard(|ring| async move {
+        let told = EngineConfig { framing: Framing::Framed, ..engine_config() };
+        let (inner, gate) = Gated::new(&ring, told).await;
+        let engine = LogGroup::new(&ring, inner, engine_config(), Grouping::all()).unwrap();
+        let partitions: Vec<u32> = (0..100).collect();
+        let layout = Layout::Group(None);
+        let config = ShardConfig { layout, gather_max: Duration::ZERO, ..ShardConfig::new(partitions.clone()) };
+        let mut hand = Hand::start(&ring, engine, config).await;
+        let publish = |hand: &mut Hand<_>| partitions.iter().for_each(|&partition| hand.publish(partition, 1));
+        publish(&mut hand);
+        until("the first commit is asked for", || gate.asked() == 1).await;
+        publish(&mut hand);
+        settle().await;
+        for commits in 2..6 {
+            gate.pass(1);
+            until("the next commit is asked for", || gate.asked() == commits).await;
+            assert_eq!(hand.acked(100).await.len(), 100, "the next commit has not ended");
+            publish(&mut hand);
+            settle().await;
+        }
+        gate.open();
+        assert_eq!(hand.acked(200).await.len(), 100);
+        assert_eq!(hand.stop().await.acks, 600);
     });
 }
 
