@@ -225,6 +225,13 @@ impl Files {
         })
     }
 
+    /// Makes a segment file whose space is only allocated, and not durable yet.
+    pub(crate) fn allocate_segment(&self, path: &Path, bytes: u64) -> Done<File> {
+        let file = self.create(path)?;
+        self.allocate(&file, path, bytes)?;
+        Ok(file)
+    }
+
     /// Makes a segment of zeros of one that was given up, and is called `path` by now. `zeroed` writes them, past the page cache: pages of it
     /// that are on their way to a receiver stay what they are; where that is not allowed it fails. Else the caller does. Returns the bytes of
     /// zeros written; otherwise as [`Files::make_segment`].

@@ -41,6 +41,32 @@ pub(crate) fn make<M: Medium>(
     Ok((path, written))
 }
 
+/// Makes several new files of a log that does not flush. What is slow of each is a flush of the device, which has to write out all that the log
+/// has written since the one before: of flushes one after the other only the first has much to do. On the helper.
+pub(crate) fn make_together<M: Medium>(
+    config: &LogConfig,
+    medium: &M,
+    paths: Vec<PathBuf>,
+    haste: &Haste,
+) -> Result<Vec<PathBuf>, FileError> {
+    debug_assert!(!config.durable, "its files are only allocated");
+    let files = Files::slowly(haste);
+    let all_or_none = || {
+        let made = paths.iter().map(|path| files.allocate_segment(path, config.segment_bytes));
+        let made = made.collect::<Result<Vec<_>, _>>()?;
+        made.iter().zip(&paths).try_for_each(|(file, path)| files.sync(file, path))?;
+        files.sync_dir(&config.dir)?;
+        paths
+            .iter()
+            .try_for_each(|path| medium.furnish(path, config.segment_bytes, haste).map_err(naming("write", path)))
+    };
+    all_or_none().inspect_err(|_| {
+        // What is left behind by a failure goes with the next open.
+        paths.iter().for_each(|path| drop(files.unlink(path)));
+    })?;
+    Ok(paths)
+}
+
 /// Makes of a file what the engine holds a segment by. On the helper.
 pub(crate) fn open<M: Medium>(
     config: &LogConfig,
@@ -72,4 +98,45 @@ pub(crate) fn refit<M: Medium>(
     })?;
     let index = SparseIndex::new(Offset(0), config.index_interval_bytes, bytes);
     Ok((Prepared { handle, file: PreparedFile { path, bytes, index } }, written))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use log_api::Framing;
+    use std::{fs, fs::File, io, path::Path};
+
+    #[derive(Clone)]
+    struct Plain;
+
+    impl Medium for Plain {
+        type Handle = File;
+        type Kept = ();
+
+        fn open(&self, path: &Path, _bytes: u64) -> io::Result<File> {
+            File::open(path)
+        }
+    }
+
+    #[test]
+    fn several_are_made_or_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = LogConfig {
+            dir: dir.path().to_path_buf(),
+            durable: false,
+            segment_bytes: 64 << 10,
+            inflight_bytes_max: 64 << 10,
+            index_interval_bytes: 4096,
+            framing: Framing::Bare,
+        };
+        let paths: Vec<PathBuf> = (0..4).map(|number| dir.path().join(format!("{number}.next"))).collect();
+        let made = make_together(&config, &Plain, paths.clone(), &Haste::default()).unwrap();
+        assert_eq!(made, paths, "in the order of their numbers");
+        assert!(paths.iter().all(|path| fs::metadata(path).unwrap().len() == 64 << 10));
+        paths.iter().for_each(|path| fs::remove_file(path).unwrap());
+        fs::create_dir(&paths[2]).unwrap();
+        assert!(make_together(&config, &Plain, paths.clone(), &Haste::default()).is_err());
+        let left: Vec<PathBuf> = paths.into_iter().filter(|path| path.is_file()).collect();
+        assert_eq!(left, Vec::<PathBuf>::new());
+    }
 }

@@ -8,7 +8,7 @@ use crate::{
     Ahead, DataDir, Dead, Files, Haste, Keeper, LogConfig, Medium, Reuse, SparseIndex,
     files::FileError,
     keeper::Successor,
-    make::{FREE_SHARE, has_free, make, open, refit},
+    make::{FREE_SHARE, has_free, make, make_together, open, refit},
     names::prepared_path,
     reach::Reach,
 };
@@ -35,6 +35,9 @@ const ATTEMPTS_MAX: u32 = 3;
 
 /// Blanks are given up, half of what is kept ahead at a time, after each time as long as this in which that half was not used.
 const QUIET: Duration = Duration::from_secs(30);
+
+/// Blanks that are made together while a log that does not flush takes them faster than they are made.
+const TOGETHER: usize = 4;
 
 /// A burst is over when no segment was taken for so long.
 const LULL: Duration = Duration::from_millis(200);
@@ -130,6 +133,8 @@ pub struct Preparation {
 enum Step<H> {
     /// A file, and the bytes of zeros written for it.
     Blank(PathBuf, u64),
+    /// Several, without zeros.
+    Blanks(Vec<PathBuf>),
     Ready(Prepared<H>),
     /// The disk is too full for segments that are not needed yet.
     TooFull,
@@ -474,7 +479,14 @@ impl<M: Medium> Inner<M> {
         // For one that is not needed soon there must be room for all of those.
         let free = if ready < wanted || spare.is_some() { 0 } else { FREE_SHARE * self.target() as u64 };
         let reused = spare.is_some();
+        let together = if makes_blank && !reused && !self.config.durable && state.hurried.get() {
+            self.enough().saturating_sub(state.made()).min(TOGETHER)
+        } else {
+            1
+        };
         let path = blank.or(spare).unwrap_or_else(|| prepared_path(&self.config.dir, state.next_number()));
+        let others: Vec<PathBuf> =
+            (1..together).map(|_| prepared_path(&self.config.dir, state.next_number())).collect();
         state.running.set(true);
         state.opening.set(!makes_blank);
         state.begun.set(Instant::now());
@@ -485,6 +497,16 @@ impl<M: Medium> Inner<M> {
                 open(&config, &medium, path, &haste).map(Step::Ready)
             } else if free > 0 && !has_free(&config, free) {
                 Ok(Step::TooFull)
+            } else if !others.is_empty() {
+                let one = path.clone();
+                let paths = std::iter::once(path).chain(others).collect();
+                make_together(&config, &medium, paths, &haste).map(Step::Blanks).or_else(|error| {
+                    if !error.is_full() {
+                        return Err(error);
+                    }
+                    // There may be room for one.
+                    make(&config, &medium, one, false, &haste).map(|(path, written)| Step::Blank(path, written))
+                })
             } else {
                 make(&config, &medium, path, reused, &haste).map(|(path, written)| Step::Blank(path, written))
             };
@@ -546,6 +568,10 @@ impl<H> State<H> {
                 self.blank_works.set(works);
                 self.counts.set(Preparation { bytes: bytes + written, zeroed, recycled });
                 self.blanks.borrow_mut().push_back(path);
+            }
+            Ok(Step::Blanks(paths)) => {
+                self.blank_works.set(works / paths.len() as u32);
+                self.blanks.borrow_mut().extend(paths);
             }
             Ok(Step::Ready(prepared)) => {
                 self.open_works.set(works);
