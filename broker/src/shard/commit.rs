@@ -198,7 +198,10 @@ impl<E: LogEngine> Core<E> {
     /// The next commit waits for nothing.
     fn goes_on(&self, group: &Group) -> bool {
         let at_once = matches!(self.config.commit, CommitPolicy::Inflight(_));
-        at_once && self.config.durability == Durability::Durable && !group.dirty.borrow().is_empty()
+        at_once
+            && !group.failed.get()
+            && self.config.durability == Durability::Durable
+            && !group.dirty.borrow().is_empty()
     }
 
     /// Waits until the first append is `linger` old; shorter when the engine has no room for more or the shard stops.

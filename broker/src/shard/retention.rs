@@ -28,6 +28,9 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// Partitions that are looked at before others on the shard have their turn.
 const TRIMS_IN_A_ROW_MAX: usize = 64;
 
+/// The same for a look whether somebody reads them.
+const LOOKS_IN_A_ROW_MAX: usize = 1024;
+
 /// Notes of one partition. Past it every other one is forgotten: a cut is then further from what was asked for.
 const NOTES_MAX: usize = 16 << 10;
 
@@ -188,8 +191,13 @@ impl<E: LogEngine> Core<E> {
             for (index, group) in this.groups.iter().enumerate() {
                 asked |= match group.whole() {
                     // Then all of its partitions may be cut at the same place, and one question does for ten thousand.
-                    Some(whole) if !this.is_read(group) => this.trim_whole(index, whole, retention).await,
-                    _ => this.trim_each(group, retention).await,
+                    Some(whole) if !this.is_read(group).await => this.trim_whole(index, whole, retention).await,
+                    Some(whole) => {
+                        let asked = this.trim_each(group, retention).await;
+                        this.written[index].whole.borrow_mut().trimmed(this.engine.marks(whole.log).start);
+                        asked
+                    }
+                    None => this.trim_each(group, retention).await,
                 };
             }
             if !asked {
@@ -199,8 +207,14 @@ impl<E: LogEngine> Core<E> {
     }
 
     /// Somebody reads a single partition of the group.
-    fn is_read(&self, group: &Group) -> bool {
-        group.members().iter().any(|&member| self.partitions[member].slowest().is_some())
+    async fn is_read(&self, group: &Group) -> bool {
+        for some in group.members().chunks(LOOKS_IN_A_ROW_MAX) {
+            if some.iter().any(|&member| self.partitions[member].slowest().is_some()) {
+                return true;
+            }
+            yield_now().await;
+        }
+        false
     }
 
     async fn trim_each(&self, group: &Group, retention: u64) -> bool {

@@ -78,7 +78,9 @@ fn a_producer_that_takes_no_acknowledgements_stops_the_intake_not_the_shard() {
 /// Every other batch is refused, so that no two are answered together.
 async fn owing(ring: &Ring) -> (Hand<Gated>, Rc<Gate>) {
     let (engine, gate) = Gated::new(ring, engine_config()).await;
-    let mut hand = Hand::start(ring, engine, ShardConfig::new(vec![0])).await;
+    // A commit that gathers would look for the acknowledgements by itself.
+    let config = ShardConfig { gather_max: Duration::ZERO, ..ShardConfig::new(vec![0]) };
+    let mut hand = Hand::start(ring, engine, config).await;
     let bytes = batch(0, 1, 100);
     for number in 0..OWED {
         until("there is room", || publish(&mut hand.producer, 0, &bytes, 1 + number % 2)).await;

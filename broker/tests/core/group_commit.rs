@@ -1,14 +1,14 @@
 //! Policies form the batches that they should, and nothing is acknowledged before its mark.
 
 use crate::{
-    gate::{Gated, Refusal},
+    gate::{Gate, Gated, Refusal},
     support::{Hand, engine_config, on_a_shard, settle, until},
 };
 use broker::{CommitPolicy, Durability, Layout, Outcome, shard::ShardConfig};
-use log_api::{EngineConfig, Framing, Level};
+use log_api::{CommitError, EngineConfig, Framing, Level};
 use log_group::{Grouping, LogGroup};
-use shard_ring::yield_now;
-use std::time::Duration;
+use shard_ring::{Ring, yield_now};
+use std::{rc::Rc, time::Duration};
 
 fn config(commit: CommitPolicy) -> ShardConfig {
     ShardConfig { commit, ..ShardConfig::new(vec![0]) }
@@ -83,17 +83,43 @@ fn a_commit_takes_those_along_whom_the_last_one_answered() {
     });
 }
 
+/// A shard of a hundred partitions that share a log.
+async fn hundred(ring: &Ring) -> (Hand<LogGroup<Gated>>, Rc<Gate>) {
+    let told = EngineConfig { framing: Framing::Framed, ..engine_config() };
+    let (inner, gate) = Gated::new(ring, told).await;
+    let engine = LogGroup::new(ring, inner, engine_config(), Grouping::all()).unwrap();
+    let layout = Layout::Group(None);
+    let config = ShardConfig { layout, gather_max: Duration::ZERO, ..ShardConfig::new((0..100).collect()) };
+    (Hand::start(ring, engine, config).await, gate)
+}
+
+#[test]
+fn a_commit_that_fails_leaves_the_answers_of_the_one_before() {
+    on_a_shard(|ring| async move {
+        let (mut hand, gate) = hundred(&ring).await;
+        let publish = |hand: &mut Hand<_>| (0..100).for_each(|partition| hand.publish(partition, 1));
+        publish(&mut hand);
+        until("the first commit is asked for", || gate.asked() == 1).await;
+        publish(&mut hand);
+        settle().await;
+        gate.pass(1);
+        until("the second commit is asked for", || gate.asked() == 2).await;
+        publish(&mut hand);
+        settle().await;
+        *gate.failure.borrow_mut() = Some(CommitError::Poisoned { what: "a disk that is gone".to_owned() });
+        gate.open();
+        let acked = hand.acked(300).await;
+        assert!((0..100).all(|partition| acked[&(partition, Outcome::Kept)] == 1), "{acked:?}");
+        assert!((0..100).all(|partition| acked[&(partition, Outcome::Poisoned)] == 2), "{acked:?}");
+        assert!(hand.stop().await.failure.unwrap().contains("a disk that is gone"));
+    });
+}
+
 #[test]
 fn answers_to_many_partitions_are_given_while_the_next_commit_runs() {
     on_a_shard(|ring| async move {
-        let told = EngineConfig { framing: Framing::Framed, ..engine_config() };
-        let (inner, gate) = Gated::new(&ring, told).await;
-        let engine = LogGroup::new(&ring, inner, engine_config(), Grouping::all()).unwrap();
-        let partitions: Vec<u32> = (0..100).collect();
-        let layout = Layout::Group(None);
-        let config = ShardConfig { layout, gather_max: Duration::ZERO, ..ShardConfig::new(partitions.clone()) };
-        let mut hand = Hand::start(&ring, engine, config).await;
-        let publish = |hand: &mut Hand<_>| partitions.iter().for_each(|&partition| hand.publish(partition, 1));
+        let (mut hand, gate) = hundred(&ring).await;
+        let publish = |hand: &mut Hand<_>| (0..100).for_each(|partition| hand.publish(partition, 1));
         publish(&mut hand);
         until("the first commit is asked for", || gate.asked() == 1).await;
         publish(&mut hand);

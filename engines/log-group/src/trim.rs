@@ -103,6 +103,13 @@ impl Group {
                     partition.start = part.before(slot).unwrap_or(0).max(partition.start);
                 }
             }
+            // Whoever was not asked needs nothing before the start either: else it would hold up those who are asked from now on.
+            for (slot, partition) in state.partitions.iter().enumerate() {
+                if state.needed.get(slot) < start {
+                    let holds = partition.start < state.known.ends[slot];
+                    state.needed.set(slot, if holds { start } else { u64::MAX });
+                }
+            }
             gone
         };
         if !gone.is_empty() {

@@ -342,6 +342,36 @@ fn a_reader_whom_a_trim_overtakes_is_told_of_its_partition() {
     });
 }
 
+/// Partitions that are asked after all of the log was trimmed are not held up by one that was not, and holds nothing any more.
+#[test]
+fn a_partition_that_a_trim_of_all_has_emptied_holds_up_nobody() {
+    let dir = directory();
+    let told = config(dir.path());
+    in_shard(move |ring| async move {
+        let mut pens = pens(2);
+        let engine = open::<OverMmap>(&ring, told, &mut pens).await;
+        let whole = LogId(0).whole();
+        pens[1].append(&engine, &[shape(1, 100)]).await;
+        let mut starts = Vec::new();
+        for all in [true, false] {
+            for _ in 0..120 {
+                pens[0].append(&engine, &[shape(1, 48 << 10)]).await;
+            }
+            pens[0].commit(&engine, Level::Durable).await;
+            let (log, end) = if all { (whole, engine.marks(whole).end) } else { (pens[0].log, pens[0].end()) };
+            engine.trim(log, end).await.expect("a trim");
+            let start = engine.marks(whole).start;
+            assert!(starts.last().copied().unwrap_or(Offset(0)) < start, "all: {all}");
+            starts.push(start);
+            check(&engine, &pens).await;
+        }
+        assert_eq!(engine.marks(pens[1].log).start, Offset(1), "it is empty");
+        pens[1].append(&engine, &[shape(1, 100)]).await;
+        pens[1].commit(&engine, Level::Durable).await;
+        check(&engine, &pens).await;
+    });
+}
+
 /// An opening that nobody waits for any more does not keep the group from being opened.
 #[test]
 fn an_opening_that_was_given_up_is_begun_again() {

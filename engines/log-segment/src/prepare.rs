@@ -480,7 +480,9 @@ impl<M: Medium> Inner<M> {
         let free = if ready < wanted || spare.is_some() { 0 } else { FREE_SHARE * self.target() as u64 };
         let reused = spare.is_some();
         let together = if makes_blank && !reused && !self.config.durable && state.hurried.get() {
-            self.enough().saturating_sub(state.made()).min(TOGETHER)
+            // Where the free space is not looked at, as many as are needed.
+            let most = if ready < wanted { wanted - ready } else { TOGETHER };
+            self.enough().saturating_sub(state.made()).min(TOGETHER).min(most)
         } else {
             1
         };
