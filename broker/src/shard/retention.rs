@@ -192,12 +192,7 @@ impl<E: LogEngine> Core<E> {
                 asked |= match group.whole() {
                     // Then all of its partitions may be cut at the same place, and one question does for ten thousand.
                     Some(whole) if !this.is_read(group).await => this.trim_whole(index, whole, retention).await,
-                    Some(whole) => {
-                        let asked = this.trim_each(group, retention).await;
-                        this.written[index].whole.borrow_mut().trimmed(this.engine.marks(whole.log).start);
-                        asked
-                    }
-                    None => this.trim_each(group, retention).await,
+                    _ => this.trim_each(index, retention).await,
                 };
             }
             if !asked {
@@ -217,13 +212,17 @@ impl<E: LogEngine> Core<E> {
         false
     }
 
-    async fn trim_each(&self, group: &Group, retention: u64) -> bool {
-        let mut asked = false;
+    /// [`Self::trim`] for each partition of the `index`-th group.
+    async fn trim_each(&self, index: usize, retention: u64) -> bool {
+        let (group, mut asked) = (&self.groups[index], false);
         for (nth, &member) in group.members().iter().enumerate() {
             asked |= self.trim(member, retention).await;
             if nth % TRIMS_IN_A_ROW_MAX == TRIMS_IN_A_ROW_MAX - 1 {
                 yield_now().await;
             }
+        }
+        if let Some(whole) = group.whole() {
+            self.written[index].whole.borrow_mut().trimmed(self.engine.marks(whole.log).start);
         }
         asked
     }

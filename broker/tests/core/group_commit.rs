@@ -83,28 +83,33 @@ fn a_commit_takes_those_along_whom_the_last_one_answered() {
     });
 }
 
-/// A shard of a hundred partitions that share a log.
+/// Publishes a batch to each of a hundred partitions.
+fn publish_to_each(hand: &mut Hand<LogGroup<Gated>>) {
+    (0..100).for_each(|partition| hand.publish(partition, 1));
+}
+
+/// A shard of a hundred partitions that share a log: a first commit of all of them runs, and all have something for the second.
 async fn hundred(ring: &Ring) -> (Hand<LogGroup<Gated>>, Rc<Gate>) {
     let told = EngineConfig { framing: Framing::Framed, ..engine_config() };
     let (inner, gate) = Gated::new(ring, told).await;
     let engine = LogGroup::new(ring, inner, engine_config(), Grouping::all()).unwrap();
     let layout = Layout::Group(None);
     let config = ShardConfig { layout, gather_max: Duration::ZERO, ..ShardConfig::new((0..100).collect()) };
-    (Hand::start(ring, engine, config).await, gate)
+    let mut hand = Hand::start(ring, engine, config).await;
+    publish_to_each(&mut hand);
+    until("the first commit is asked for", || gate.asked() == 1).await;
+    publish_to_each(&mut hand);
+    settle().await;
+    (hand, gate)
 }
 
 #[test]
 fn a_commit_that_fails_leaves_the_answers_of_the_one_before() {
     on_a_shard(|ring| async move {
         let (mut hand, gate) = hundred(&ring).await;
-        let publish = |hand: &mut Hand<_>| (0..100).for_each(|partition| hand.publish(partition, 1));
-        publish(&mut hand);
-        until("the first commit is asked for", || gate.asked() == 1).await;
-        publish(&mut hand);
-        settle().await;
         gate.pass(1);
         until("the second commit is asked for", || gate.asked() == 2).await;
-        publish(&mut hand);
+        publish_to_each(&mut hand);
         settle().await;
         *gate.failure.borrow_mut() = Some(CommitError::Poisoned { what: "a disk that is gone".to_owned() });
         gate.open();
@@ -119,16 +124,11 @@ fn a_commit_that_fails_leaves_the_answers_of_the_one_before() {
 fn answers_to_many_partitions_are_given_while_the_next_commit_runs() {
     on_a_shard(|ring| async move {
         let (mut hand, gate) = hundred(&ring).await;
-        let publish = |hand: &mut Hand<_>| (0..100).for_each(|partition| hand.publish(partition, 1));
-        publish(&mut hand);
-        until("the first commit is asked for", || gate.asked() == 1).await;
-        publish(&mut hand);
-        settle().await;
         for commits in 2..6 {
             gate.pass(1);
             until("the next commit is asked for", || gate.asked() == commits).await;
             assert_eq!(hand.acked(100).await.len(), 100, "the next commit has not ended");
-            publish(&mut hand);
+            publish_to_each(&mut hand);
             settle().await;
         }
         gate.open();

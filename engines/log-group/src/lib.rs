@@ -129,7 +129,12 @@ impl<E: LogEngine> LogGroup<E> {
     }
 
     fn of(&self, partition: LogId) -> Option<Rc<Group>> {
-        match self.groups.borrow().get(&self.grouping.log_of(partition)) {
+        self.open_group(self.grouping.log_of(partition))
+    }
+
+    /// The group of a shared log, if it is open.
+    fn open_group(&self, shared: LogId) -> Option<Rc<Group>> {
+        match self.groups.borrow().get(&shared) {
             Some(Opened::Open(group)) => Some(group.clone()),
             _ => None,
         }
@@ -239,17 +244,13 @@ impl<E: LogEngine> LogEngine for LogGroup<E> {
     }
 
     async fn trim(&self, log: LogId, before: Offset) -> Result<Offset, TrimError> {
-        if let Some(shared) = log.of_whole() {
-            let group = match self.groups.borrow().get(&shared) {
-                Some(Opened::Open(group)) => group.clone(),
-                _ => return Err(TrimError::NotOpen(log)),
-            };
-            let start = group.trim_whole(&self.off, &self.inner, before).await;
-            self.count_rebuilt(&group);
-            return start;
-        }
-        let group = self.of(log).ok_or(TrimError::NotOpen(log))?;
-        let start = group.trim(&self.off, &self.inner, log, before).await;
+        let whole = log.of_whole();
+        let group = whole.map_or_else(|| self.of(log), |shared| self.open_group(shared));
+        let group = group.ok_or(TrimError::NotOpen(log))?;
+        let start = match whole {
+            Some(_) => group.trim_whole(&self.off, &self.inner, before).await,
+            None => group.trim(&self.off, &self.inner, log, before).await,
+        };
         self.count_rebuilt(&group);
         start
     }

@@ -1,11 +1,11 @@
 //! How many segments are kept made, in counts, with the plainest engine there could be.
 
 use super::Preparer;
-use crate::{Ahead, DataDir, Dead, Keeper, LogConfig, Medium, Reuse, segment_path};
+use crate::{Ahead, DataDir, Dead, Haste, Keeper, LogConfig, Medium, Reuse, make::make_together, segment_path};
 use log_api::{Framing, LogId, Offset};
 use shard_ring::{ExecutorConfig, Helper, Ring, block_on, yield_now};
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     path::{Path, PathBuf},
     rc::Rc,
@@ -40,7 +40,7 @@ fn config(data: &DataDir, durable: bool) -> LogConfig {
 fn new_preparer(ring: &Ring, dir: &Path, durable: bool) -> (Preparer<Plain>, Rc<Helper>) {
     let data = DataDir::open(dir).unwrap();
     let config = config(&data, durable);
-    std::fs::create_dir_all(&config.dir).unwrap();
+    fs::create_dir_all(&config.dir).unwrap();
     let helper = Rc::new(Helper::start("next", &[], 0).unwrap());
     let ahead = Ahead::of_at_most(24 * SEGMENT_BYTES);
     (Preparer::new(ring, &helper, &data, &config, Plain, 0, Some(&ahead)), helper)
@@ -68,7 +68,7 @@ async fn take_all_and_wait(preparer: &Preparer<Plain>) -> usize {
 
 /// Files that there are: of segments that were taken, which nobody renames here, or are kept made.
 fn names(dir: &Path) -> usize {
-    std::fs::read_dir(dir.join("00000")).unwrap().count()
+    fs::read_dir(dir.join("00000")).unwrap().count()
 }
 
 /// Runs `body` with a preparer, its helper and its directory.
@@ -200,4 +200,21 @@ fn a_log_whose_blanks_are_written_with_zeros_keeps_no_more_of_them() {
         assert_eq!((taken, names(&path)), (12, 16));
         preparer.stop().await;
     });
+}
+
+#[test]
+fn several_are_made_or_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = DataDir::open(dir.path()).unwrap();
+    let config = config(&data, false);
+    fs::create_dir_all(&config.dir).unwrap();
+    let paths: Vec<PathBuf> = (0..4).map(|number| config.dir.join(format!("{number}.next"))).collect();
+    let made = make_together(&config, &Plain, paths.clone(), &Haste::default()).unwrap();
+    assert_eq!(made, paths, "in the order of their numbers");
+    assert!(paths.iter().all(|path| fs::metadata(path).unwrap().len() == SEGMENT_BYTES));
+    paths.iter().for_each(|path| fs::remove_file(path).unwrap());
+    fs::create_dir(&paths[2]).unwrap();
+    assert!(make_together(&config, &Plain, paths.clone(), &Haste::default()).is_err());
+    let left: Vec<PathBuf> = paths.into_iter().filter(|path| path.is_file()).collect();
+    assert_eq!(left, Vec::<PathBuf>::new());
 }
