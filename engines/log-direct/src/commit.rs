@@ -9,14 +9,15 @@ use crate::{
     staging::Place,
 };
 use log_api::{CommitError, Counters, Level, Offset};
-use log_segment::{SealJob, flushed, segment_path};
-use shard_ring::{Op, RingFile, Sync};
+use log_segment::{SEAL_LINGER, SealJob, flushed, segment_path};
+use shard_ring::{Op, RingFile, Sync, sleep, spawn_local};
 use std::{
     future::{Future, poll_fn},
     io,
     pin::Pin,
-    rc::Rc,
+    rc::{Rc, Weak},
     task::Poll,
+    time::Instant,
 };
 
 /// A write with the kernel.
@@ -113,7 +114,7 @@ impl Log {
     /// Moves the marks, and starts what their new place allows.
     fn settle(self: &Rc<Self>) {
         let shared = &self.shared;
-        let mut sealable = Vec::new();
+        let (mut sealable, mut lingers) = (Vec::new(), false);
         {
             let state = &mut *self.state.borrow_mut();
             if let Some(what) = self.keeper.failure() {
@@ -132,7 +133,12 @@ impl Log {
                 }
                 let durable = state.flights.durable();
                 while let Some(job) = state.segments.take_sealable(state.flights.placed().offset) {
-                    sealable.push((job, durable.offset));
+                    if self.config.durable {
+                        sealable.push(job);
+                    } else {
+                        lingers |= state.finished.is_empty();
+                        state.finished.push_back((job, Instant::now() + SEAL_LINGER));
+                    }
                 }
                 if durable != durable_before {
                     let start = state.segments.start();
@@ -142,8 +148,12 @@ impl Log {
             }
         }
         // A task is polled as it is spawned: the helper may have answered by then, and the seal goes on to the state.
-        for (job, durable_before) in sealable {
-            shared.spawn(seal(self.clone(), job, durable_before));
+        for job in sealable {
+            shared.spawn(seal(self.clone(), job));
+        }
+        if lingers {
+            // Not one of those that `close` waits for, nor one that keeps a dropped engine.
+            spawn_local(seal_finished(Rc::downgrade(self)));
         }
         shared.trim_cache();
         self.moved.notify_all();
@@ -182,10 +192,32 @@ impl Log {
         }
     }
 
+    /// The oldest finished segment that waits to be sealed, and that nobody has given up meanwhile.
+    fn next_finished(&self) -> Option<SealJob> {
+        let state = &mut *self.state.borrow_mut();
+        if state.poisoned.is_some() {
+            state.finished.clear();
+        }
+        while let Some((job, _)) = state.finished.pop_front() {
+            if state.segments.get(job.base).is_some() {
+                return Some(job);
+            }
+        }
+        None
+    }
+
+    /// When the oldest of them is due.
+    fn next_due(&self) -> Option<Instant> {
+        self.state.borrow().finished.front().map(|(_, due)| *due)
+    }
+
     /// The clean end of a log that is not poisoned: its segments sealed, its marks written.
     pub(crate) async fn finish(self: &Rc<Self>) -> Result<(), CommitError> {
         let target = self.launch(Level::Durable)?;
         self.reach(Level::Durable, target).await?;
+        while let Some(job) = self.next_finished() {
+            self.shared.spawn(seal(self.clone(), job));
+        }
         let (jobs, marks) = {
             let state = &mut *self.state.borrow_mut();
             let (start, durable) = (state.segments.start(), state.flights.durable().offset);
@@ -251,9 +283,24 @@ async fn flush(log: Rc<Log>, number: u64, flushes: Vec<Op<()>>) {
     log.settle();
 }
 
+/// Seals the finished segments of a log that does not flush, each when it is due. Nobody waits for them: a burst has the device for itself.
+async fn seal_finished(log: Weak<Log>) {
+    loop {
+        let Some(due) = log.upgrade().and_then(|log| log.next_due()) else { return };
+        sleep(due.saturating_duration_since(Instant::now())).await;
+        let Some(log) = log.upgrade() else { return };
+        // A close may have taken some, or all.
+        if log.next_due().is_some_and(|due| due <= Instant::now())
+            && let Some(job) = log.next_finished()
+        {
+            log.shared.clone().spawn(seal(log, job));
+        }
+    }
+}
+
 /// Trims a segment that will not be written any more to its length, off the shard. The last write to it has completed.
-async fn seal(log: Rc<Log>, job: SealJob, durable_before: Offset) {
-    let base = job.base;
+async fn seal(log: Rc<Log>, job: SealJob) {
+    let (base, durable_before) = (job.base, log.state.borrow().flights.durable().offset);
     let end = Mark { place: Place { segment: base.0, position: job.bytes }, offset: job.end };
     let sealed = log.keeper.seal(job, durable_before).await;
     {

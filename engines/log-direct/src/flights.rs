@@ -119,6 +119,9 @@ enum Whereabouts {
 /// the one after it than for a write of its own.
 const HOLDS_FROM: usize = 2;
 
+/// The same where nobody waits for a flush: a write is short then, and one of a single page takes as long as one of many.
+const HOLDS_FROM_PLACED: usize = 1;
+
 #[derive(Debug)]
 struct Image {
     page: Slice,
@@ -212,7 +215,8 @@ impl Flights {
             flushed: false,
             placed: false,
         };
-        let holds = self.queue.iter().filter(|flight| !flight.written()).nth(HOLDS_FROM - 1).is_some();
+        let holds_from = if level == Level::Durable { HOLDS_FROM } else { HOLDS_FROM_PLACED };
+        let holds = self.queue.iter().filter(|flight| !flight.written()).nth(holds_from - 1).is_some();
         staging.dispatch(|outgoing| self.plan(&mut flight, number, outgoing, holds, writes));
         match promise {
             Promise::Placed => self.plain_last = number,

@@ -13,7 +13,8 @@ use log_api::{
 };
 use log_format::place_entry;
 use log_segment::{
-    Ahead, DataDir, Files, Keeper, LogConfig, Medium, Preparation, Preparer, Recovered, Reuse, Segments, recover,
+    Ahead, DataDir, Files, Keeper, LogConfig, Medium, Preparation, Preparer, Recovered, Reuse, SealJob, Segments,
+    recover,
 };
 use rustix::fs::{Mode, OFlags};
 use shard_ring::{Event, Helper, Ring, RingFile, spawn_local};
@@ -27,6 +28,7 @@ use std::{
     pin::pin,
     rc::Rc,
     task::Poll,
+    time::Instant,
 };
 
 /// What the logs of one engine share.
@@ -94,6 +96,8 @@ pub(crate) struct State {
     pub(crate) unwritten: u64,
     /// The first failure, in words.
     pub(crate) poisoned: Option<String>,
+    /// Finished segments that wait to be sealed, oldest first, each until then.
+    pub(crate) finished: VecDeque<(SealJob, Instant)>,
     /// The roll that is due has been counted as waited for.
     roll_waited: bool,
 }
@@ -105,6 +109,10 @@ pub(crate) struct DirectFile;
 impl Medium for DirectFile {
     type Handle = File;
     type Kept = ();
+
+    /// A direct write into space that was only allocated turns it from unwritten to written, which costs more than half the rate of small
+    /// writes.
+    const FILLS_ALWAYS: bool = true;
 
     fn open(&self, path: &Path, _bytes: u64) -> io::Result<File> {
         open_direct(path, OFlags::RDWR)
@@ -243,14 +251,11 @@ impl Log {
         let staging = Staging::new(place, &std::mem::take(&mut recovered.active.tail));
         let sealed = recovered.sealed.into_iter().zip(sealed).map(|(segment, file)| (segment, shared.ring.adopt(file)));
         let segments = Segments::new(&config, sealed.collect(), (recovered.active, shared.ring.adopt(active)));
-        // Zeros for every log, not only for durable ones: a direct write into space that was only allocated turns it from unwritten to
-        // written, which costs more than half the rate of small writes.
-        let zeros = LogConfig { durable: true, ..config.clone() };
         let preparer = Preparer::new(
             &shared.ring,
             &shared.preparing,
             &shared.data,
-            &zeros,
+            &config,
             DirectFile,
             recovered.next_number,
             Some(&shared.ahead),
@@ -268,6 +273,7 @@ impl Log {
                 staged: 0,
                 unwritten: 0,
                 poisoned: None,
+                finished: VecDeque::new(),
                 roll_waited: false,
             }),
             moved: Event::new(),

@@ -273,6 +273,38 @@ fn without_any_flush_by_the_core_finished_segments_become_durable_and_can_be_giv
 }
 
 #[test]
+fn a_clean_end_seals_what_waits_to_be_and_was_not_given_up() {
+    let dir = directory();
+    let config = EngineConfig { durable: false, ..config(dir.path()) };
+    let again = config.clone();
+    in_shard(|ring| async move {
+        let (engine, mut pen) = start(&ring, config).await;
+        while engine.counters().rolls.get() < 4 {
+            pen.append(&engine, &[shape(1, 60_000)]).await;
+            pen.commit(&engine, Level::Placed).await;
+        }
+        // Durable before they are sealed: some can be given up.
+        pen.commit(&engine, Level::Durable).await;
+        let second = pen.batches[pen.batches.len() / 2].end;
+        let start = engine.trim(LOG, second).await.unwrap();
+        assert!(start.0 > 0 && start <= second, "{start}");
+        engine.close().await.unwrap();
+        let names = |kind: &str| {
+            let left = std::fs::read_dir(dir.path().join("00003")).unwrap().map(|entry| entry.unwrap().path());
+            left.filter(|path| path.extension().is_some_and(|extension| extension == kind)).count()
+        };
+        assert_eq!(names("next"), 0);
+        assert!(names("log") >= 2 && names("log") < 5, "{} segments", names("log"));
+        assert!(names("index") >= names("log") - 1, "{} of {} segments are sealed", names("index"), names("log"));
+        let reopened = Direct::new(&ring, again).await.unwrap();
+        let recovery = reopened.open(LOG).await.unwrap();
+        assert_eq!((recovery.marks.start, recovery.marks.end), (start, pen.end()));
+        pen.check(&reopened).await;
+        reopened.close().await.unwrap();
+    });
+}
+
+#[test]
 fn segments_given_up_are_the_next_ones_and_only_the_first_are_filled_with_zeros() {
     let dir = directory();
     let config = config(dir.path());

@@ -21,7 +21,7 @@ use std::{
 };
 
 /// How long a finished segment of a log that does not flush waits at most before it is flushed and sealed.
-const SEAL_LINGER: Duration = Duration::from_secs(1);
+pub const SEAL_LINGER: Duration = Duration::from_secs(1);
 
 /// Bytes of a block that reads by the ring come in.
 const READ_BLOCK_BYTES: usize = 1 << 20;

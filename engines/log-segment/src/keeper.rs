@@ -70,6 +70,13 @@ impl State {
         self.start.set(self.start.get().max(start));
     }
 
+    /// The outcome of a job that nobody waited for. On a full disk the watermark stays the lower bound that it was.
+    fn note(&self, done: Result<(), FileError>) {
+        if let Some(error) = done.err().filter(|error| !error.is_full()) {
+            self.fail(&error);
+        }
+    }
+
     fn fail(&self, error: &FileError) {
         let what = || format!("{} {}: {}", error.action, error.path.display(), error.source);
         self.failure.borrow_mut().get_or_insert_with(what);
@@ -101,7 +108,8 @@ impl Keeper {
         let from = file.path.clone();
         self.detached(move |job| {
             job.files.rename(&from, &segment_path(&job.config.dir, base))?;
-            job.files.sync_dir(&job.config.dir)
+            // Without acknowledgements that depend on it the seal makes the name durable: a flush would be the device's whole cache.
+            if job.config.durable { job.files.sync_dir(&job.config.dir) } else { Ok(()) }
         });
     }
 
@@ -140,10 +148,7 @@ impl Keeper {
         });
         let state = self.state.clone();
         spawn_local(async move {
-            // On a full disk the file stays the lower bound that it was.
-            if let Some(error) = written.await.err().filter(|error| !error.is_full()) {
-                state.fail(&error);
-            }
+            state.note(written.await);
             state.writing.set(false);
         });
     }
@@ -208,6 +213,11 @@ impl Keeper {
     pub fn close(&self, jobs: Vec<SealJob>, marks: Marks) -> impl Future<Output = io::Result<()>> + 'static {
         let closed = self.run(move |job| job.close(&jobs, marks));
         async move { closed.await.map_err(io::Error::from) }
+    }
+
+    /// The outcome of a trim that nobody waited for.
+    pub(crate) fn note(&self, done: Result<(), FileError>) {
+        self.state.note(done);
     }
 
     fn run<T: Send + 'static>(

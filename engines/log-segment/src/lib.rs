@@ -63,7 +63,7 @@ pub use ahead::{Ahead, Haste};
 pub use attempt::attempt;
 pub use check::{damage, verify_read};
 pub use device::DeviceReader;
-pub use disk_log::{DiskLog, Hold, Host, Logs, Place};
+pub use disk_log::{DiskLog, Hold, Host, Logs, Place, SEAL_LINGER};
 pub use files::Files;
 pub use flights::{Flights, Poison, flushed};
 pub use index::{Boundary, SparseIndex};

@@ -26,7 +26,8 @@ pub(crate) fn make<M: Medium>(
 ) -> Result<(PathBuf, u64), FileError> {
     let files = Files::slowly(haste);
     let bytes = config.segment_bytes;
-    let zeroed = config.durable && !M::WRITES_BLOCKS;
+    let fills = M::fills(config.durable);
+    let zeroed = fills && !M::WRITES_BLOCKS;
     // One whose blocks cannot be used again is gone, and a new one takes its place.
     let remade = if reused { files.remake_segment(&path, bytes, zeroed).ok() } else { None };
     let written = match remade {
@@ -37,11 +38,11 @@ pub(crate) fn make<M: Medium>(
         medium.furnish(&path, bytes, haste).map_err(naming("write", &path))?;
         files.sync_dir(&config.dir)
     })?;
-    let written = if config.durable && M::WRITES_BLOCKS { bytes } else { written };
+    let written = if fills && M::WRITES_BLOCKS { bytes } else { written };
     Ok((path, written))
 }
 
-/// Makes several new files of a log that does not flush. What is slow of each is a flush of the device, which has to write out all that the log
+/// Makes several new files whose blocks are only allocated. What is slow of each is a flush of the device, which has to write out all that the log
 /// has written since the one before: of flushes one after the other only the first has much to do. On the helper.
 pub(crate) fn make_together<M: Medium>(
     config: &LogConfig,
@@ -49,7 +50,7 @@ pub(crate) fn make_together<M: Medium>(
     paths: Vec<PathBuf>,
     haste: &Haste,
 ) -> Result<Vec<PathBuf>, FileError> {
-    debug_assert!(!config.durable, "its files are only allocated");
+    debug_assert!(!M::fills(config.durable), "its files are only allocated");
     let files = Files::slowly(haste);
     let all_or_none = || {
         let made = paths.iter().map(|path| files.allocate_segment(path, config.segment_bytes));

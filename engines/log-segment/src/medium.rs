@@ -15,6 +15,14 @@ pub trait Medium: Clone + Send + 'static {
     /// `true`: by [`Medium::furnish`].
     const WRITES_BLOCKS: bool = false;
 
+    /// The same in every other log: a write into blocks that were only allocated would cost too much.
+    const FILLS_ALWAYS: bool = false;
+
+    /// Whether new segments of such a log have their blocks written.
+    fn fills(durable: bool) -> bool {
+        durable || Self::FILLS_ALWAYS
+    }
+
     /// Does to the new file at `path`, which is `bytes` long, what may be done long before it is opened.
     ///
     /// # Errors

@@ -5,27 +5,26 @@
 //! them depends on the load ([`Reach`]).
 
 use crate::{
-    Ahead, DataDir, Dead, Files, Haste, Keeper, LogConfig, Medium, Reuse, SparseIndex,
+    Ahead, DataDir, Files, Haste, LogConfig, Medium, SEAL_LINGER, SparseIndex,
     files::FileError,
-    keeper::Successor,
-    make::{FREE_SHARE, has_free, make, make_together, open, refit},
+    make::{FREE_SHARE, has_free, make, make_together, open},
     names::prepared_path,
     reach::Reach,
 };
-use log_api::Offset;
 use shard_ring::{Event, Helper, Ring, sleep, spawn_local};
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
-    future::Future,
     io,
     path::PathBuf,
     rc::{Rc, Weak},
     time::{Duration, Instant},
 };
+use trim::Trim;
 
 #[cfg(test)]
 mod counts;
+mod trim;
 
 /// How long [`Preparer::room`] waits after an attempt that failed.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -75,6 +74,10 @@ struct Inner<M: Medium> {
     medium: M,
     ahead: Option<Ahead>,
     state: Rc<State<M::Handle>>,
+    /// Trims that leave the device to others for a while.
+    gathered: RefCell<Option<Trim<M::Kept>>>,
+    /// They must wait no longer.
+    hurry: Event,
 }
 
 /// What an attempt comes back to. It holds no helper, so that dropping an engine ends it.
@@ -104,6 +107,8 @@ struct State<H> {
     waiting: Cell<bool>,
     /// A task looks at times whether so many are still needed.
     watched: Cell<bool>,
+    /// Some that are not are on their way out.
+    unlinking: Cell<bool>,
     haste: Haste,
     /// When a segment was last taken, and whether they are taken faster than preparing with rests makes them.
     taken: Cell<Option<Instant>>,
@@ -183,6 +188,7 @@ impl<M: Medium> Preparer<M> {
             reach: Reach::default(),
             waiting: Cell::new(false),
             watched: Cell::new(false),
+            unlinking: Cell::new(false),
             haste: Haste::default(),
             taken: Cell::new(None),
             hurried: Cell::new(false),
@@ -200,6 +206,8 @@ impl<M: Medium> Preparer<M> {
             medium,
             ahead: ahead.cloned(),
             state: Rc::new(state),
+            gathered: RefCell::default(),
+            hurry: Event::new(),
         }))
     }
 
@@ -216,12 +224,16 @@ impl<M: Medium> Preparer<M> {
         if taken.is_some() {
             let now = Instant::now();
             let period = state.taken.replace(Some(now)).map(|last| now - last);
-            let blank_works = if state.blanks.borrow().is_empty() { state.blank_works.get() } else { Duration::ZERO };
+            let makes = state.blanks.borrow().is_empty() || self.0.bursts_with_zeros();
+            let blank_works = if makes { state.blank_works.get() } else { Duration::ZERO };
             let works = blank_works + state.open_works.get();
             state.hurried.set(period.is_some_and(|period| period < works * Haste::STRETCH));
             state.returns.set(state.given_up.take());
             state.reach.took(state.made());
             state.waiting.set(false);
+        }
+        if !self.0.may_linger() {
+            self.0.hurry.notify_all();
         }
         self.start();
         taken
@@ -289,79 +301,15 @@ impl<M: Medium> Preparer<M> {
         self.0.state.counts.get()
     }
 
-    /// Does what [`Keeper::trim`] does, but makes the next segments of the newest of those given up, as far as they are lacking and as `reuse`
-    /// allows, instead of unlinking them. What is overwritten as it is must not be on its way to a reader: the lease of each read sees to
-    /// that, but not for pages that are sent by reference, unless they are overwritten past the page cache.
-    ///
-    /// # Errors
-    /// What the system said. A segment that could not be recycled is unlinked, and is no error.
-    pub fn trim<F: 'static>(
-        &self,
-        keeper: &Keeper,
-        dead: Dead<F>,
-        mut reuse: impl FnMut(F) -> Reuse<M::Kept> + 'static,
-    ) -> impl Future<Output = io::Result<()>> + 'static {
-        let inner = &self.0;
-        let (config, medium, state) = (inner.config.clone(), inner.medium.clone(), inner.state.clone());
-        // One more than is prepared ahead: with it, a roll leaves enough, and no zeros are written before the next trim.
-        let under_way = state.ready.borrow().len() + state.recycling.get() + state.spares.borrow().len();
-        let lacking = (inner.wanted() + 1).saturating_sub(under_way);
-        let bases: Vec<Offset> = dead.segments.iter().map(|(base, _)| *base).collect();
-        let mut reused = Vec::new();
-        for (base, handle) in dead.segments.into_iter().rev() {
-            match if reused.len() < lacking { reuse(handle) } else { Reuse::Not } {
-                Reuse::AsIs(kept) => reused.push((base, Some(kept))),
-                Reuse::Blocks => reused.push((base, None)),
-                Reuse::Not => {}
-            }
-        }
-        // Oldest first, as they will be used: recovery takes the order of the numbers for the order of use.
-        let successors: Vec<_> = reused
-            .into_iter()
-            .rev()
-            .map(|(base, kept)| Successor { base, path: prepared_path(&config.dir, state.next_number()), kept })
-            .collect();
-        let count = successors.len();
-        state.recycling.set(state.recycling.get() + count);
-        // Of the others only the blocks come back, which are filled with zeros first.
-        let as_it_is = successors.iter().any(|successor| successor.kept.is_some());
-        state.given_up.set(state.given_up.get() || as_it_is);
-        let trimmed = keeper.trim_into(dead.start, bases, successors, move |files, path, kept| match kept {
-            Some(kept) => Recycled::Ready(refit(files, &config, &medium, path, kept)),
-            None => Recycled::Spare(path),
-        });
-        let outcome = Rc::new((Cell::new(None), Event::new()));
-        let (reported, preparer) = (outcome.clone(), Rc::downgrade(inner));
-        // A task of its own: the segments are not lost if nobody waits.
-        spawn_local(async move {
-            let trimmed = trimmed.await;
-            state.recycling.set(state.recycling.get() - count);
-            let trimmed = trimmed.map(|recycled| recycled.into_iter().for_each(|one| state.recycled(one)));
-            reported.0.set(Some(trimmed.map_err(io::Error::from)));
-            reported.1.notify_all();
-            if let Some(preparer) = preparer.upgrade().filter(|_| !state.spares.borrow().is_empty()) {
-                preparer.start();
-            }
-        });
-        async move {
-            loop {
-                let ended = outcome.1.wait();
-                if let Some(trimmed) = outcome.0.take() {
-                    return trimmed;
-                }
-                ended.await;
-            }
-        }
-    }
-
     /// Prepares no more, and waits until what was begun has ended.
     pub async fn stop(&self) {
         let state = &self.0.state;
         state.stopped.set(true);
         state.haste.set(true);
+        self.0.trim_gathered();
         loop {
             let ended = state.ended.wait();
-            if !state.running.get() {
+            if !state.running.get() && !state.unlinking.get() {
                 return;
             }
             ended.await;
@@ -390,16 +338,26 @@ impl<M: Medium> Inner<M> {
     /// Segments from which on none is made with zeros. A log at its retention gives one up for each that it takes: what is missing after a
     /// roll comes back by itself.
     fn enough(&self) -> usize {
-        let comes_back = self.config.durable && self.state.returns.get();
+        let comes_back = self.fills() && self.state.returns.get();
         (self.target() - usize::from(comes_back)).max(1)
     }
 
-    /// A roll waits for a segment: more are kept made from now on, where blanks cost the device nothing.
+    /// New segments have their blocks written.
+    fn fills(&self) -> bool {
+        M::fills(self.config.durable)
+    }
+
+    /// New segments take from the device what a burst wants of it.
+    fn bursts_with_zeros(&self) -> bool {
+        self.fills() && !self.config.durable
+    }
+
+    /// A roll of a log that does not flush waits for a segment: more are kept made from now on.
     fn waited(self: &Rc<Self>) {
         let Some(ahead) = &self.ahead else { return };
         let (state, wanted) = (&self.state, self.wanted());
         if self.config.durable {
-            // Its blanks are written with zeros: that takes from the device what the log and its readers want of it.
+            // It waits for its flushes: it has no bursts.
             return;
         }
         let opening = state.running.get() && state.opening.get();
@@ -419,7 +377,10 @@ impl<M: Medium> Inner<M> {
             sleep(LULL).await;
             let Some(preparer) = preparer.upgrade() else { return };
             let state = &preparer.state;
-            if state.taken.get().is_none_or(|taken| taken.elapsed() >= LULL) {
+            // What the burst has given up comes back once it is sealed.
+            let comes_back = preparer.fills() && state.returns.get();
+            let lull = if comes_back { LULL + 2 * SEAL_LINGER } else { LULL };
+            if state.taken.get().is_none_or(|taken| taken.elapsed() >= lull) {
                 state.lulled.set(false);
                 state.hurried.set(false);
                 return preparer.start();
@@ -441,17 +402,30 @@ impl<M: Medium> Inner<M> {
     /// A quiet time has ended, or a busy one. `true`: no more are kept than without rolls that waited.
     fn rest(&self) -> bool {
         let (state, wanted) = (&self.state, self.wanted());
+        if state.stopped.get() || state.unlinking.get() {
+            return state.stopped.get();
+        }
         state.reach.period(state.made());
         let target = state.reach.target(wanted);
-        let excess = state.made().saturating_sub(target).min(state.blanks.borrow().len());
+        // One more comes back to a log at its retention.
+        let excess = if state.made() > target + 1 { state.made() - target } else { 0 };
+        let blanks = last(&mut state.blanks.borrow_mut(), excess);
+        let ready = last(&mut state.ready.borrow_mut(), excess - blanks.len());
         if excess > 0 {
-            let kept = state.blanks.borrow().len() - excess;
-            let given_up = state.blanks.borrow_mut().split_off(kept);
             state.reach.took(state.made());
-            spawn_local(self.helper.run(&self.ring, move || {
+            let gone = self.helper.run(&self.ring, move || {
                 // What is left behind by a failure goes with the next open.
-                given_up.iter().for_each(|path| drop(Files::new().unlink(path)));
-            }));
+                let paths = blanks.iter().chain(ready.iter().map(|prepared| &prepared.file.path));
+                paths.for_each(|path| drop(Files::new().unlink(path)));
+                drop(ready);
+            });
+            state.unlinking.set(true);
+            let state = state.clone();
+            spawn_local(async move {
+                gone.await;
+                state.unlinking.set(false);
+                state.ended.notify_all();
+            });
         }
         target <= wanted
     }
@@ -465,11 +439,19 @@ impl<M: Medium> Inner<M> {
         }
         let blank = if ready < wanted { state.blanks.borrow_mut().pop_front() } else { None };
         let makes_blank = blank.is_none();
-        if makes_blank && state.made() >= self.enough() {
+        // One that comes back makes a new one needless, unless somebody waits.
+        let comes_back = if ready > 0 { state.recycling.get() } else { 0 };
+        if makes_blank && state.made() + comes_back >= self.enough() {
             return;
         }
-        if makes_blank && state.hurried.get() && !state.blanks.borrow().is_empty() {
-            // Opening those there are comes first, and what the helper does beside it takes from the shard: cache, memory, half of a core.
+        let bursts_with_zeros = self.bursts_with_zeros();
+        let lasts = !state.blanks.borrow().is_empty() || (bursts_with_zeros && ready > 0);
+        if makes_blank && state.hurried.get() && lasts {
+            // Opening those there are comes first, and what the helper does beside it takes from the shard: cache, memory, half of a core; and
+            // zeros the device.
+            if bursts_with_zeros {
+                self.waited();
+            }
             if !state.lulled.replace(true) {
                 spawn_local(Self::after_the_burst(Rc::downgrade(self)));
             }
@@ -479,7 +461,7 @@ impl<M: Medium> Inner<M> {
         // For one that is not needed soon there must be room for all of those.
         let free = if ready < wanted || spare.is_some() { 0 } else { FREE_SHARE * self.target() as u64 };
         let reused = spare.is_some();
-        let together = if makes_blank && !reused && !self.config.durable && state.hurried.get() {
+        let together = if makes_blank && !reused && !self.fills() && state.hurried.get() {
             // Where the free space is not looked at, as many as are needed.
             let most = if ready < wanted { wanted - ready } else { TOGETHER };
             self.enough().saturating_sub(state.made()).min(TOGETHER).min(most)
@@ -528,6 +510,11 @@ impl<M: Medium> Inner<M> {
     }
 }
 
+/// Takes so many from the end, as far as there are.
+fn last<T>(queue: &mut VecDeque<T>, count: usize) -> VecDeque<T> {
+    queue.split_off(queue.len().saturating_sub(count))
+}
+
 impl<H> State<H> {
     fn next_number(&self) -> u64 {
         let number = self.next_number.get();
@@ -546,6 +533,7 @@ impl<H> State<H> {
             }
             Recycled::Ready(Err(error)) => {
                 self.failure.replace(Some(io::Error::from(error).to_string()));
+                self.ended.notify_all();
             }
         }
     }

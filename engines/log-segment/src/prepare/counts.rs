@@ -25,6 +25,21 @@ impl Medium for Plain {
     }
 }
 
+/// The same, with segments whose blocks are written in every log.
+#[derive(Clone)]
+struct Filled;
+
+impl Medium for Filled {
+    type Handle = File;
+    type Kept = ();
+
+    const FILLS_ALWAYS: bool = true;
+
+    fn open(&self, path: &Path, _bytes: u64) -> io::Result<File> {
+        File::open(path)
+    }
+}
+
 fn config(data: &DataDir, durable: bool) -> LogConfig {
     LogConfig {
         dir: data.log_dir(LogId(0)),
@@ -37,27 +52,27 @@ fn config(data: &DataDir, durable: bool) -> LogConfig {
 }
 
 /// A preparer that keeps 24 segments made at most, and its helper.
-fn new_preparer(ring: &Ring, dir: &Path, durable: bool) -> (Preparer<Plain>, Rc<Helper>) {
+fn new_preparer<M: Medium>(ring: &Ring, dir: &Path, medium: M, durable: bool) -> (Preparer<M>, Rc<Helper>) {
     let data = DataDir::open(dir).unwrap();
     let config = config(&data, durable);
     fs::create_dir_all(&config.dir).unwrap();
     let helper = Rc::new(Helper::start("next", &[], 0).unwrap());
     let ahead = Ahead::of_at_most(24 * SEGMENT_BYTES);
-    (Preparer::new(ring, &helper, &data, &config, Plain, 0, Some(&ahead)), helper)
+    (Preparer::new(ring, &helper, &data, &config, medium, 0, Some(&ahead)), helper)
 }
 
 /// Waits until all that is wanted is made: how many, ready and blank.
-async fn settled(preparer: &Preparer<Plain>) -> (usize, usize) {
+async fn settled<M: Medium>(preparer: &Preparer<M>) -> (usize, usize) {
     let state = &preparer.0.state;
     preparer.start();
-    while state.running.get() || state.lulled.get() {
+    while state.running.get() || state.lulled.get() || state.unlinking.get() {
         yield_now().await;
     }
     (state.ready.borrow().len(), state.blanks.borrow().len())
 }
 
 /// Takes what is ready, and waits for the next. Nothing comes from the helper before the wait.
-async fn take_all_and_wait(preparer: &Preparer<Plain>) -> usize {
+async fn take_all_and_wait<M: Medium>(preparer: &Preparer<M>) -> usize {
     let mut taken = 0;
     while preparer.take().is_some() {
         taken += 1;
@@ -72,14 +87,15 @@ fn names(dir: &Path) -> usize {
 }
 
 /// Runs `body` with a preparer, its helper and its directory.
-fn with_preparer<F: Future<Output = ()> + 'static>(
+fn with_preparer<M: Medium, F: Future<Output = ()> + 'static>(
+    medium: M,
     durable: bool,
-    body: impl FnOnce(Ring, Preparer<Plain>, Rc<Helper>, PathBuf) -> F + Send + 'static,
+    body: impl FnOnce(Ring, Preparer<M>, Rc<Helper>, PathBuf) -> F + Send + 'static,
 ) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_path_buf();
     let begin = move |ring: Ring| {
-        let (preparer, helper) = new_preparer(&ring, &path, durable);
+        let (preparer, helper) = new_preparer(&ring, &path, medium, durable);
         body(ring, preparer, helper, path)
     };
     block_on(ExecutorConfig::default(), begin).unwrap();
@@ -87,7 +103,7 @@ fn with_preparer<F: Future<Output = ()> + 'static>(
 
 #[test]
 fn a_roll_that_waits_raises_what_is_kept_to_the_bound_and_quiet_gives_it_up_again() {
-    with_preparer(false, |ring, preparer, helper, path| async move {
+    with_preparer(Plain, false, |ring, preparer, helper, path| async move {
         assert_eq!((settled(&preparer).await, preparer.target()), ((4, 0), 4));
         let mut taken = take_all_and_wait(&preparer).await;
         for _ in 0..2 {
@@ -115,7 +131,7 @@ fn a_roll_that_waits_raises_what_is_kept_to_the_bound_and_quiet_gives_it_up_agai
 
 #[test]
 fn while_segments_are_taken_fast_none_are_made_behind_those_there_are() {
-    with_preparer(false, |_, preparer, _, _| async move {
+    with_preparer(Plain, false, |_, preparer, _, _| async move {
         assert_eq!(settled(&preparer).await, (4, 0));
         take_all_and_wait(&preparer).await;
         assert_eq!(settled(&preparer).await, (4, 20));
@@ -134,7 +150,13 @@ fn while_segments_are_taken_fast_none_are_made_behind_those_there_are() {
 }
 
 /// A trim that gives up so many segments that were taken, and what becomes of them.
-async fn give_up(preparer: &Preparer<Plain>, keeper: &Keeper, dir: &Path, bases: Vec<u64>, reuse: fn(()) -> Reuse<()>) {
+async fn give_up<M: Medium<Kept = ()>>(
+    preparer: &Preparer<M>,
+    keeper: &Keeper,
+    dir: &Path,
+    bases: Vec<u64>,
+    reuse: fn(()) -> Reuse<()>,
+) {
     for base in &bases {
         // Nobody renames here what was taken.
         let taken = File::create(segment_path(&dir.join("00000"), Offset(*base))).unwrap();
@@ -147,7 +169,7 @@ async fn give_up(preparer: &Preparer<Plain>, keeper: &Keeper, dir: &Path, bases:
 
 #[test]
 fn a_log_that_gives_up_a_segment_for_each_that_it_takes_fills_none_with_zeros() {
-    with_preparer(true, |ring, preparer, helper, path| async move {
+    with_preparer(Plain, true, |ring, preparer, helper, path| async move {
         let data = preparer.0.data.clone();
         let keeper = Keeper::new(&ring, &helper, &data, &preparer.0.config, Offset(0));
         assert_eq!(settled(&preparer).await, (4, 0));
@@ -174,7 +196,7 @@ fn a_log_that_gives_up_a_segment_for_each_that_it_takes_fills_none_with_zeros() 
 
 #[test]
 fn blocks_that_are_filled_with_zeros_first_do_not_come_back_by_themselves() {
-    with_preparer(true, |ring, preparer, helper, path| async move {
+    with_preparer(Plain, true, |ring, preparer, helper, path| async move {
         let data = preparer.0.data.clone();
         let keeper = Keeper::new(&ring, &helper, &data, &preparer.0.config, Offset(0));
         assert_eq!(settled(&preparer).await, (4, 0));
@@ -190,7 +212,7 @@ fn blocks_that_are_filled_with_zeros_first_do_not_come_back_by_themselves() {
 
 #[test]
 fn a_log_whose_blanks_are_written_with_zeros_keeps_no_more_of_them() {
-    with_preparer(true, |_, preparer, _, path| async move {
+    with_preparer(Plain, true, |_, preparer, _, path| async move {
         assert_eq!((settled(&preparer).await, preparer.target()), ((4, 0), 4));
         let mut taken = 0;
         for _ in 0..3 {
@@ -198,6 +220,60 @@ fn a_log_whose_blanks_are_written_with_zeros_keeps_no_more_of_them() {
             assert_eq!((settled(&preparer).await, preparer.target()), ((4, 0), 4));
         }
         assert_eq!((taken, names(&path)), (12, 16));
+        preparer.stop().await;
+    });
+}
+
+#[test]
+fn a_log_that_does_not_flush_trims_when_segments_run_short_and_keeps_what_it_gave_up() {
+    with_preparer(Filled, false, |ring, preparer, helper, path| async move {
+        let data = preparer.0.data.clone();
+        let keeper = Keeper::new(&ring, &helper, &data, &preparer.0.config, Offset(0));
+        let log = path.join("00000");
+        let named = |base| segment_path(&log, Offset(base)).exists();
+        assert_eq!((settled(&preparer).await, preparer.target()), ((4, 0), 4));
+        preparer.0.waited();
+        assert_eq!((settled(&preparer).await, preparer.target()), ((4, 20), 24), "of zeros too, since there is time");
+        preparer.0.state.blanks.take();
+        for base in [0, 1] {
+            // Each returns, although nothing has been done.
+            give_up(&preparer, &keeper, &path, vec![base], Reuse::AsIs).await;
+            helper.run(&ring, || ()).await;
+        }
+        assert!(named(0) && named(1), "while segments stand ready nothing is written for a trim");
+        preparer.0.state.hurried.set(true);
+        for _ in 0..3 {
+            assert!(preparer.0.state.ready.borrow_mut().pop_front().is_some());
+        }
+        assert!(preparer.take().is_some() && !preparer.is_ready());
+        preparer.room().await;
+        assert!(!named(0) && !named(1), "they were taken");
+        assert_eq!(preparer.preparation().recycled, 2);
+        // As many as a burst may use, where only five would be kept otherwise.
+        let ready = preparer.0.state.ready.borrow().len();
+        give_up(&preparer, &keeper, &path, (10..25).collect(), Reuse::AsIs).await;
+        assert_eq!(preparer.0.state.recycling.get(), 15);
+        preparer.stop().await;
+        helper.run(&ring, || ()).await;
+        assert!((10..25).all(|base| !named(base)), "a clean end waits for nothing");
+        while preparer.0.state.recycling.get() > 0 {
+            yield_now().await;
+        }
+        assert!(preparer.0.state.ready.borrow().len() >= ready + 15);
+    });
+}
+
+#[test]
+fn a_burst_of_a_log_that_does_not_flush_has_the_device_for_itself() {
+    with_preparer(Filled, false, |_, preparer, _, _| async move {
+        assert_eq!((settled(&preparer).await, preparer.preparation().zeroed), ((4, 0), 4));
+        let state = &preparer.0.state;
+        state.hurried.set(true);
+        assert!(state.ready.borrow_mut().pop_front().is_some());
+        preparer.start();
+        assert!(!state.running.get(), "no zeros while segments stand ready");
+        assert_eq!(preparer.target(), 24, "the next burst finds more");
+        assert_eq!(settled(&preparer).await, (4, 20), "after it");
         preparer.stop().await;
     });
 }
