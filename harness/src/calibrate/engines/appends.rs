@@ -22,8 +22,9 @@ use std::{
 
 /// Length of an engine's window.
 const WINDOW: Duration = Duration::from_millis(500);
-/// Before a burst: segments that the last one finished are sealed after a second, and the next ones prepared at leisure.
-const SETTLE: Duration = Duration::from_secs(2);
+/// Before a burst, twice: segments that the last one finished are sealed after a second; and trims are done a second later. Both are flushes, which
+/// take a while, and no processor.
+const SETTLE: Duration = Duration::from_millis(1_500);
 /// Then, until the helpers rest: they have used less than one part in a hundred of a core for so long.
 const REST: Duration = Duration::from_millis(250);
 const REST_SHARE: f64 = 0.01;
@@ -115,7 +116,20 @@ impl Appends {
     /// # Errors
     /// The engine fails.
     pub async fn window<E: LogEngine>(&self, log: &Log<E>, encoded: &Rc<Encoded>) -> anyhow::Result<f64> {
-        let (bytes, took) = timed(self.append(log, encoded)).await;
+        self.window_of(log, encoded, self.bytes_max()).await
+    }
+
+    /// The same, of about so many bytes at most.
+    ///
+    /// # Errors
+    /// The engine fails.
+    pub async fn window_of<E: LogEngine>(
+        &self,
+        log: &Log<E>,
+        encoded: &Rc<Encoded>,
+        bytes_max: u64,
+    ) -> anyhow::Result<f64> {
+        let (bytes, took) = timed(self.append(log, encoded, bytes_max)).await;
         Ok(bytes? as f64 / took.as_secs_f64())
     }
 
@@ -124,15 +138,27 @@ impl Appends {
         if self.burst { (Pace::for_this_machine().budget() as f64 * BURST_OF_BUDGET) as u64 } else { u64::MAX }
     }
 
+    /// Brings the log to where it overwrites segments that it gave up.
+    ///
+    /// # Errors
+    /// The engine fails.
+    pub(super) async fn fill<E: LogEngine>(&self, log: &Log<E>) -> anyhow::Result<()> {
+        let encoded = Encoded::new(1, FILL_BYTES);
+        while log.engine.counters().rolls.get() < ROLLS_UNTIL_STEADY {
+            log.append(encoded.batch(), self.level).await?;
+        }
+        log.commit(self.level).await
+    }
+
     /// Nothing is dirty, nothing on its way to the device, and as much prepared as the engine keeps ready when it has the time.
     ///
     /// # Errors
     /// The engine fails.
-    async fn calm<E: LogEngine>(&self, log: &Log<E>) -> anyhow::Result<()> {
+    pub(super) async fn calm<E: LogEngine>(&self, log: &Log<E>) -> anyhow::Result<()> {
         log.commit(Level::Durable).await?;
-        sleep(SETTLE / 2).await;
+        sleep(SETTLE).await;
         log.trim_again().await?;
-        sleep(SETTLE / 2).await;
+        sleep(SETTLE).await;
         for _ in 0..REST_LOOKS {
             let before = Threads::sample();
             sleep(REST).await;
@@ -144,7 +170,7 @@ impl Appends {
         Ok(())
     }
 
-    async fn append<E: LogEngine>(&self, log: &Log<E>, encoded: &Rc<Encoded>) -> anyhow::Result<u64> {
+    async fn append<E: LogEngine>(&self, log: &Log<E>, encoded: &Rc<Encoded>, bytes_max: u64) -> anyhow::Result<u64> {
         let count = self.inflight + usize::from(self.level == Level::Durable);
         let tasks = Rc::new(Tasks {
             left: Cell::new(count),
@@ -154,7 +180,8 @@ impl Appends {
             failed: RefCell::new(None),
             ended: Event::new(),
         });
-        let end = End { at: Instant::now() + WINDOW, bytes: self.bytes_max() };
+        // Each task takes its share.
+        let end = End { at: Instant::now() + WINDOW, bytes: bytes_max / count as u64 };
         for _ in 0..count {
             let (of, log, encoded, tasks) = (*self, log.clone(), encoded.clone(), tasks.clone());
             spawn_local(async move {
@@ -280,11 +307,7 @@ impl Measurement for Against {
         if !self.overwrites {
             return Ok(());
         }
-        let encoded = Encoded::new(1, FILL_BYTES);
-        while log.engine.counters().rolls.get() < ROLLS_UNTIL_STEADY {
-            log.append(encoded.batch(), self.appends.level).await?;
-        }
-        log.commit(self.appends.level).await
+        self.appends.fill(log).await
     }
 
     fn settle(&self) -> Duration {
