@@ -20,8 +20,9 @@ const NOTES_PER_RETENTION: u64 = 64;
 /// no cache holds, and each time that a trim is wanted all of them are looked at.
 const NOTES_PER_SEGMENT: u64 = 4;
 
-/// How often an engine is asked once more to give up what it could not yet.
-const ASK_AGAIN_MAX: u32 = 10;
+/// How often an engine is asked once more to give up what it could not yet: without flushes that is durable a second later, and a flush, with all
+/// that stands before it.
+const ASK_AGAIN_MAX: u32 = 50;
 /// How long after the last time.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 

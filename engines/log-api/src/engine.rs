@@ -230,7 +230,7 @@ pub trait LogEngine: Sized + 'static {
     fn read(&self, log: LogId, read: Read) -> impl Future<Output = Result<Chunk<Self::Pin>, ReadError>>;
 
     /// Gives up whole segments all of whose records lie before `before`, never the one being written; returns the new start.
-    /// In a log that is written for durable acknowledgement the new start is durable then; of another log the disk may follow up to a second
+    /// In a log that is written for durable acknowledgement the new start is durable then; of another log the disk may follow about a second
     /// later, and a crash may leave an earlier start.
     fn trim(&self, log: LogId, before: Offset) -> impl Future<Output = Result<Offset, TrimError>>;
 

@@ -8,9 +8,10 @@ use crate::{
     memory::Memory,
     staging::Place,
 };
+use futures_lite::future::or;
 use log_api::{CommitError, Counters, Level, Offset};
 use log_segment::{SEAL_LINGER, SealJob, flushed, segment_path};
-use shard_ring::{Op, RingFile, Sync, sleep, spawn_local};
+use shard_ring::{Op, RingFile, Sync, Wait, sleep, spawn_local};
 use std::{
     future::{Future, poll_fn},
     io,
@@ -114,7 +115,8 @@ impl Log {
     /// Moves the marks, and starts what their new place allows.
     fn settle(self: &Rc<Self>) {
         let shared = &self.shared;
-        let (mut sealable, mut lingers) = (Vec::new(), false);
+        let mut sealable = Vec::new();
+        let lingers = !self.config.durable && self.preparer.may_linger();
         {
             let state = &mut *self.state.borrow_mut();
             if let Some(what) = self.keeper.failure() {
@@ -136,7 +138,6 @@ impl Log {
                     if self.config.durable {
                         sealable.push(job);
                     } else {
-                        lingers |= state.finished.is_empty();
                         state.finished.push_back((job, Instant::now() + SEAL_LINGER));
                     }
                 }
@@ -151,9 +152,12 @@ impl Log {
         for job in sealable {
             shared.spawn(seal(self.clone(), job));
         }
-        if lingers {
+        if !lingers {
+            // Segments run short, and come back only when they are durable.
+            self.seal_finished();
+        } else if self.next_due().is_some() && !self.sealing.replace(true) {
             // Not one of those that `close` waits for, nor one that keeps a dropped engine.
-            spawn_local(seal_finished(Rc::downgrade(self)));
+            spawn_local(seal_when_due(Rc::downgrade(self), self.preparer.hurried()));
         }
         shared.trim_cache();
         self.moved.notify_all();
@@ -206,18 +210,29 @@ impl Log {
         None
     }
 
+    /// Seals all of them.
+    fn seal_finished(self: &Rc<Self>) {
+        while let Some(job) = self.next_finished() {
+            self.shared.spawn(seal(self.clone(), job));
+        }
+    }
+
     /// When the oldest of them is due.
     fn next_due(&self) -> Option<Instant> {
         self.state.borrow().finished.front().map(|(_, due)| *due)
+    }
+
+    /// Nothing has failed, also of what nobody waited for.
+    pub(crate) fn is_sound(&self) -> Result<(), CommitError> {
+        let failed = self.state.borrow().poisoned.clone().or_else(|| self.keeper.failure());
+        failed.map_or(Ok(()), |what| Err(CommitError::Poisoned { what }))
     }
 
     /// The clean end of a log that is not poisoned: its segments sealed, its marks written.
     pub(crate) async fn finish(self: &Rc<Self>) -> Result<(), CommitError> {
         let target = self.launch(Level::Durable)?;
         self.reach(Level::Durable, target).await?;
-        while let Some(job) = self.next_finished() {
-            self.shared.spawn(seal(self.clone(), job));
-        }
+        self.seal_finished();
         let (jobs, marks) = {
             let state = &mut *self.state.borrow_mut();
             let (start, durable) = (state.segments.start(), state.flights.durable().offset);
@@ -283,12 +298,30 @@ async fn flush(log: Rc<Log>, number: u64, flushes: Vec<Op<()>>) {
     log.settle();
 }
 
-/// Seals the finished segments of a log that does not flush, each when it is due. Nobody waits for them: a burst has the device for itself.
-async fn seal_finished(log: Weak<Log>) {
+/// Seals the finished segments of a log that does not flush, each when it is due, or all when segments run short. Else nobody waits for them: a
+/// burst has the device for itself.
+async fn seal_when_due(log: Weak<Log>, mut hurried: Wait) {
     loop {
-        let Some(due) = log.upgrade().and_then(|log| log.next_due()) else { return };
-        sleep(due.saturating_duration_since(Instant::now())).await;
+        let due = log.upgrade().and_then(|log| {
+            let due = log.next_due();
+            log.sealing.set(due.is_some());
+            due
+        });
+        let Some(due) = due else { return };
+        let in_time = async {
+            sleep(due.saturating_duration_since(Instant::now())).await;
+            false
+        };
+        let in_a_hurry = async {
+            (&mut hurried).await;
+            true
+        };
+        let hurries = or(in_a_hurry, in_time).await;
         let Some(log) = log.upgrade() else { return };
+        if hurries {
+            hurried = log.preparer.hurried();
+            log.seal_finished();
+        }
         // A close may have taken some, or all.
         if log.next_due().is_some_and(|due| due <= Instant::now())
             && let Some(job) = log.next_finished()

@@ -7,9 +7,9 @@
 //! page are never in the air together: the later one waits, as an image, for the earlier. A newer image of the same page replaces one that
 //! still waits, because it holds its bytes too.
 //!
-//! With several flights in the air the next one is likely to follow soon, and would begin in that page again. Then the tail page is **held**
-//! back, and goes out with the flight that follows, in one write instead of two; it goes alone when the rest of its own flight has landed and
-//! nothing has followed. With pages of 8 bytes, and commits `aaaaaaaaaaaa`, `bbbbbb`, `cccccccccc` while others are in the air:
+//! With others in the air (one where nobody waits for a flush, else two) the next one is likely to follow soon, and would begin in that page
+//! again. Then the tail page is **held** back, and goes out with the flight that follows, in one write instead of two; it goes alone when the
+//! rest of its own flight has landed and nothing has followed. With pages of 8 bytes, and commits `aaaaaaaaaaaa`, `bbbbbb`, `cccccccccc` while others are in the air:
 //!
 //! ```text
 //! commit a writes |aaaaaaaa|              and holds |aaaa....|

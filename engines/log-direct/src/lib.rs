@@ -239,6 +239,9 @@ impl LogEngine for Direct {
             outcome = outcome.and(log.finish().await);
         }
         self.shared.quiet().await;
+        for log in &logs {
+            outcome = outcome.and(log.is_sound());
+        }
         outcome
     }
 }

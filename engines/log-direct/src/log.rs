@@ -78,6 +78,8 @@ pub(crate) struct Log {
     pub(crate) state: RefCell<State>,
     /// A mark has moved, or the log is poisoned.
     pub(crate) moved: Event,
+    /// A task waits until finished segments are due to be sealed.
+    pub(crate) sealing: Cell<bool>,
     pub(crate) keeper: Keeper,
     pub(crate) preparer: Preparer<DirectFile>,
     epoch: Epoch,
@@ -277,6 +279,7 @@ impl Log {
                 roll_waited: false,
             }),
             moved: Event::new(),
+            sealing: Cell::new(false),
             preparer,
             epoch: recovered.epoch,
             recovery_prepared_bytes: recovered.prepared_bytes,

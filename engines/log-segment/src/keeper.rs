@@ -70,7 +70,8 @@ impl State {
         self.start.set(self.start.get().max(start));
     }
 
-    /// The outcome of a job that nobody waited for. On a full disk the watermark stays the lower bound that it was.
+    /// The outcome of a job that nobody waited for. On a full disk the watermark stays the lower bound that it was, and what was given up goes with
+    /// the next open.
     fn note(&self, done: Result<(), FileError>) {
         if let Some(error) = done.err().filter(|error| !error.is_full()) {
             self.fail(&error);
@@ -289,9 +290,11 @@ impl Job {
         let index = index_path(&self.config.dir, seal.base);
         match self.files.replace(&index, &seal.index.encode(end)) {
             // The index is a hint, and a full disk is no failure of the log.
-            Err(error) if error.is_full() => self.files.unlink(&temporary_path(&index)),
-            other => other,
+            Err(error) if error.is_full() => self.files.unlink(&temporary_path(&index))?,
+            other => other?,
         }
+        // Its name was not made durable when it was taken into use.
+        if self.config.durable { Ok(()) } else { self.files.sync_dir(&self.config.dir) }
     }
 
     /// Gives segments up; those that have a successor and are worth it get its name. Returns the successors that there are. The start is

@@ -2,7 +2,7 @@
 //!
 //! In two steps. A *blank* is a file that is durable, with its blocks and its directory entry: it costs disk, and flushes, which take long while
 //! the device is busy. A *ready* segment has been opened, which for a mapping costs memory. A few stand ready; how many blanks lie behind
-//! them depends on the load ([`Reach`]).
+//! them, or segments that were given up and are ready again where that costs nothing, depends on the load ([`Reach`]).
 
 use crate::{
     Ahead, DataDir, Files, Haste, LogConfig, Medium, SEAL_LINGER, SparseIndex,
@@ -352,7 +352,7 @@ impl<M: Medium> Inner<M> {
         self.fills() && !self.config.durable
     }
 
-    /// A roll of a log that does not flush waits for a segment: more are kept made from now on.
+    /// A roll of a log that does not flush waits for a segment, or a burst would have had to write zeros: more are kept made from now on.
     fn waited(self: &Rc<Self>) {
         let Some(ahead) = &self.ahead else { return };
         let (state, wanted) = (&self.state, self.wanted());
@@ -378,8 +378,7 @@ impl<M: Medium> Inner<M> {
             let Some(preparer) = preparer.upgrade() else { return };
             let state = &preparer.state;
             // What the burst has given up comes back once it is sealed.
-            let comes_back = preparer.fills() && state.returns.get();
-            let lull = if comes_back { LULL + 2 * SEAL_LINGER } else { LULL };
+            let lull = if preparer.bursts_with_zeros() { LULL + 2 * SEAL_LINGER } else { LULL };
             if state.taken.get().is_none_or(|taken| taken.elapsed() >= lull) {
                 state.lulled.set(false);
                 state.hurried.set(false);
@@ -413,11 +412,12 @@ impl<M: Medium> Inner<M> {
         let ready = last(&mut state.ready.borrow_mut(), excess - blanks.len());
         if excess > 0 {
             state.reach.took(state.made());
+            let data = self.data.clone();
             let gone = self.helper.run(&self.ring, move || {
                 // What is left behind by a failure goes with the next open.
                 let paths = blanks.iter().chain(ready.iter().map(|prepared| &prepared.file.path));
                 paths.for_each(|path| drop(Files::new().unlink(path)));
-                drop(ready);
+                drop((ready, data));
             });
             state.unlinking.set(true);
             let state = state.clone();
@@ -433,7 +433,8 @@ impl<M: Medium> Inner<M> {
     fn start(self: &Rc<Self>) {
         let state = &self.state;
         let (ready, wanted) = (state.ready.borrow().len(), self.wanted());
-        state.haste.set(ready == 0 || state.hurried.get() || self.ahead.is_none() || state.stopped.get());
+        let hurried = state.hurried.get() && !self.bursts_with_zeros();
+        state.haste.set(ready == 0 || hurried || self.ahead.is_none() || state.stopped.get());
         if state.stopped.get() || state.running.get() {
             return;
         }
@@ -500,10 +501,13 @@ impl<M: Medium> Inner<M> {
         });
         let (state, preparer) = (state.clone(), Rc::downgrade(self));
         spawn_local(async move {
+            let goes_on = state.end(attempt.await);
+            let Some(preparer) = preparer.upgrade() else { return };
+            if state.full.get() {
+                preparer.hurry.notify_all();
+            }
             // Not after a failure: the next `take` or `room` tries again.
-            if state.end(attempt.await)
-                && let Some(preparer) = preparer.upgrade()
-            {
+            if goes_on {
                 preparer.start();
             }
         });
@@ -576,6 +580,7 @@ impl<H> State<H> {
                 goes_on = false;
                 if error.is_full() {
                     self.full.set(true);
+                    self.reach.reset();
                 } else {
                     self.failures.set(failures + 1);
                     self.failure.replace(Some(io::Error::from(error).to_string()));

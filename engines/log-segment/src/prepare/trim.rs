@@ -6,7 +6,7 @@ use crate::{
 };
 use futures_lite::future::or;
 use log_api::Offset;
-use shard_ring::{Event, sleep, spawn_local};
+use shard_ring::{Event, Wait, sleep, spawn_local};
 use std::{
     cell::Cell,
     future::Future,
@@ -61,6 +61,19 @@ impl<M: Medium> Preparer<M> {
     }
 }
 
+impl<M: Medium> Preparer<M> {
+    /// What comes back is not needed soon: the next roll finds a segment, and the one after it.
+    #[must_use]
+    pub fn may_linger(&self) -> bool {
+        self.0.may_linger()
+    }
+
+    /// Ends when that is not so any more.
+    pub fn hurried(&self) -> Wait {
+        self.0.hurry.wait()
+    }
+}
+
 impl<M: Medium> Inner<M> {
     /// What becomes of segments that were given up.
     fn plan<F>(&self, keeper: &Keeper, dead: Dead<F>, mut reuse: impl FnMut(F) -> Reuse<M::Kept>) -> Trim<M::Kept> {
@@ -68,8 +81,9 @@ impl<M: Medium> Inner<M> {
         // One more than is prepared ahead: with it, a roll leaves enough, and no zeros are written before the next trim.
         let under_way = state.ready.borrow().len() + state.recycling.get() + state.spares.borrow().len();
         let lacking = (self.wanted() + 1).saturating_sub(under_way);
-        // What is overwritten as it is costs nothing to be kept, for bursts.
-        let as_it_is_max = (self.target() + 1).saturating_sub(under_way + state.blanks.borrow().len()).max(lacking);
+        // What is overwritten as it is costs nothing but its place to be kept, for bursts; others would keep their memory, too.
+        let kept = if self.bursts_with_zeros() { self.target() + 1 } else { 0 };
+        let as_it_is_max = kept.saturating_sub(under_way + state.blanks.borrow().len()).max(lacking);
         let segments: Vec<Offset> = dead.segments.iter().map(|(base, _)| *base).collect();
         let mut reused = Vec::new();
         for (base, handle) in dead.segments.into_iter().rev() {
@@ -126,7 +140,7 @@ impl<M: Medium> Inner<M> {
         }
     }
 
-    /// What comes back is not needed soon: the next roll finds a segment, and the one after it.
+    /// See [`Preparer::may_linger`].
     pub(super) fn may_linger(&self) -> bool {
         let state = &self.state;
         state.ready.borrow().len() > 1 && !state.full.get() && !state.stopped.get()
@@ -134,19 +148,18 @@ impl<M: Medium> Inner<M> {
 
     /// Puts it off.
     fn gather(self: &Rc<Self>, trim: Trim<M::Kept>) {
-        let gathered = &mut *self.gathered.borrow_mut();
-        if let Some(gathered) = gathered {
+        if let Some(gathered) = &mut *self.gathered.borrow_mut() {
             gathered.start = trim.start;
             gathered.segments.extend(trim.segments);
             gathered.successors.extend(trim.successors);
-        } else {
-            *gathered = Some(trim);
-            spawn_local(Self::trim_later(Rc::downgrade(self), self.hurry.wait()));
+            return;
         }
+        self.gathered.replace(Some(trim));
+        spawn_local(Self::trim_later(Rc::downgrade(self), self.hurry.wait()));
     }
 
     /// A dropped engine does not wait for what only waits itself.
-    async fn trim_later(preparer: Weak<Self>, hurried: shard_ring::Wait) {
+    async fn trim_later(preparer: Weak<Self>, hurried: Wait) {
         or(hurried, sleep(SEAL_LINGER)).await;
         if let Some(preparer) = preparer.upgrade() {
             preparer.trim_gathered();
