@@ -115,7 +115,6 @@ impl Log {
     /// Moves the marks, and starts what their new place allows.
     fn settle(self: &Rc<Self>) {
         let shared = &self.shared;
-        let mut sealable = Vec::new();
         let lingers = !self.config.durable && self.preparer.may_linger();
         {
             let state = &mut *self.state.borrow_mut();
@@ -135,11 +134,7 @@ impl Log {
                 }
                 let durable = state.flights.durable();
                 while let Some(job) = state.segments.take_sealable(state.flights.placed().offset) {
-                    if self.config.durable {
-                        sealable.push(job);
-                    } else {
-                        state.finished.push_back((job, Instant::now() + SEAL_LINGER));
-                    }
+                    state.finished.push_back((job, Instant::now() + SEAL_LINGER));
                 }
                 if durable != durable_before {
                     let start = state.segments.start();
@@ -148,12 +143,8 @@ impl Log {
                 }
             }
         }
-        // A task is polled as it is spawned: the helper may have answered by then, and the seal goes on to the state.
-        for job in sealable {
-            shared.spawn(seal(self.clone(), job));
-        }
         if !lingers {
-            // Segments run short, and come back only when they are durable.
+            // Acknowledgements wait for nothing else; or segments run short, and come back only when they are durable.
             self.seal_finished();
         } else if self.next_due().is_some() && !self.sealing.replace(true) {
             // Not one of those that `close` waits for, nor one that keeps a dropped engine.
@@ -210,7 +201,7 @@ impl Log {
         None
     }
 
-    /// Seals all of them.
+    /// Seals all of them. A task is polled as it is spawned: the helper may have answered by then, and the seal goes on to the state.
     fn seal_finished(self: &Rc<Self>) {
         while let Some(job) = self.next_finished() {
             self.shared.spawn(seal(self.clone(), job));

@@ -59,9 +59,7 @@ impl<M: Medium> Preparer<M> {
             }
         }
     }
-}
 
-impl<M: Medium> Preparer<M> {
     /// What comes back is not needed soon: the next roll finds a segment, and the one after it.
     #[must_use]
     pub fn may_linger(&self) -> bool {
