@@ -143,7 +143,7 @@ impl Staging {
             let extent = self.extents.back_mut().expect("an open extent is the last");
             let room = extent.block.room();
             let (fitting, rest) = bytes.split_at(room.min(bytes.len()));
-            extent.block.append(fitting);
+            extent.block.append_with(fitting.len(), |place| log_format::copy(place, fitting));
             extent.end += fitting.len() as u64;
             self.end.position += fitting.len() as u64;
             self.bytes += fitting.len() as u64;

@@ -1,7 +1,7 @@
-//! What a message costs in this crate: checksum, encode, stamp, verify.
+//! What a message costs in this crate: checksum, copy, encode, stamp, verify.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use log_format::{BatchBuilder, Template, crc32c, iterate, records, verify};
+use log_format::{BatchBuilder, Template, copy, crc32c, iterate, records, verify};
 use std::hint::black_box;
 
 fn checksum(criterion: &mut Criterion) {
@@ -69,5 +69,26 @@ fn walk(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, checksum, batches, walk);
+/// Bytes of a batch, and by how much its place in the log lies above where it came from, within a page.
+fn copies(criterion: &mut Criterion) {
+    const BYTES: usize = 64 << 10;
+    const PAGE: usize = 4096;
+    let (source, mut target) = (vec![7_u8; BYTES + 2 * PAGE], vec![0_u8; BYTES + 3 * PAGE]);
+    let on_page = |bytes: &[u8]| bytes.as_ptr().align_offset(PAGE);
+    let (source, into) = (&source[on_page(&source)..][..BYTES], on_page(&target));
+    let mut group = criterion.benchmark_group("copy 64 KiB");
+    group.throughput(Throughput::Bytes(BYTES as u64));
+    for distance in [0, 16, 64, 2000] {
+        let place = &mut target[into + distance..][..BYTES];
+        group.bench_function(BenchmarkId::new("plain", distance), |b| {
+            b.iter(|| place.copy_from_slice(black_box(source)))
+        });
+        group.bench_function(BenchmarkId::new("clear of slow distances", distance), |b| {
+            b.iter(|| copy(black_box(place), black_box(source)));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, checksum, copies, batches, walk);
 criterion_main!(benches);

@@ -2,7 +2,7 @@
 //! is, what its checksum covers.
 
 use crate::{
-    FormatError, HEADER_BYTES, assign, crc32c,
+    FormatError, HEADER_BYTES, assign, copy, crc32c,
     frame::{FRAME_BYTES, FRAME_HEAD_BYTES, FRAME_MAGIC, FRAMED_HEADER_BYTES, peek_frame},
     header::{CHECKSUMMED_FROM, PLACE_END, peek},
 };
@@ -124,7 +124,7 @@ impl<'a> PlacedEntry<'a> {
     pub fn copy_to(&self, place: &mut [u8]) {
         let (head, rest) = place.split_at_mut(self.head_bytes);
         head.copy_from_slice(self.head());
-        rest.copy_from_slice(self.rest);
+        copy(rest, self.rest);
     }
 }
 

@@ -29,6 +29,7 @@
 
 mod build;
 mod checksum;
+mod copy;
 mod entry;
 mod error;
 mod frame;
@@ -41,6 +42,7 @@ mod verify;
 
 pub use build::BatchBuilder;
 pub use checksum::crc32c;
+pub use copy::{SLOW_DISTANCES, copy, is_slow};
 pub use entry::{
     ENTRY_HEADER_BYTES_MAX, Entry, PlacedEntry, entry_header_bytes, entry_magic, peek_entry, place_entry, verify_entry,
 };

@@ -4,6 +4,7 @@
 //! The logs of a shard share the blocks, so that memory does not grow with their number.
 
 use log_api::{Batch, Epoch, Offset};
+use log_format::SLOW_DISTANCES;
 use shard_ring::{Block, Slab};
 use std::{cell::RefCell, collections::VecDeque, io, ops::Range};
 
@@ -48,6 +49,19 @@ impl Gather {
         current + self.blocks.free_blocks() * self.blocks.block_bytes()
     }
 
+    /// Before `bytes` are copied in that will lie at `at` of a segment: steps over a few bytes of the block if the kernel's copy from there would
+    /// be a slow one, as long as there is room for all of it.
+    pub(crate) fn step(&self, at: u64, bytes: u64) {
+        let current = self.current.borrow();
+        let Some(block) = current.as_ref().filter(|block| log_format::is_slow(at as usize, block.filled())) else {
+            return;
+        };
+        let left = (block.room() + self.blocks.free_blocks() * self.blocks.block_bytes()) as u64;
+        if block.room() > SLOW_DISTANCES && left >= bytes + SLOW_DISTANCES as u64 {
+            block.append_with(SLOW_DISTANCES, |place| place.fill(0));
+        }
+    }
+
     /// Copies a batch in with its offset and epoch, as runs behind `runs`. The caller has seen that there is [`Gather::room`].
     pub(crate) fn copy(
         &self,
@@ -72,7 +86,7 @@ impl Gather {
             };
             let start = block.filled();
             let (now, later) = bytes.split_at(bytes.len().min(block.capacity() - start));
-            block.append(now);
+            block.append_with(now.len(), |place| log_format::copy(place, now));
             let run = Run { segment, at, block: block.clone(), range: start..start + now.len() };
             at += now.len() as u64;
             bytes = later;

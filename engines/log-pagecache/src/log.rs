@@ -102,8 +102,11 @@ impl Log {
         if self.disk.segments.borrow().room() < bytes {
             self.disk.roll()?;
         }
-        // A write that is not flushed with its own commit would have to be found again by the flush.
-        let through = !config.durable && bytes >= WRITE_THROUGH_BYTES && batches.len() <= WRITE_THROUGH_BATCHES_MAX;
+        // A write that is not flushed with its own commit would have to be found again by the flush; and two fast copies beat a slow one.
+        let through = !config.durable
+            && bytes >= WRITE_THROUGH_BYTES
+            && batches.len() <= WRITE_THROUGH_BATCHES_MAX
+            && !self.copies_slowly(batches);
         if through {
             commit::write_staged(self);
             commit::write_through(self, batches, bytes)?;
@@ -111,6 +114,9 @@ impl Log {
         let mut segments = self.disk.segments.borrow_mut();
         let base = segments.end();
         let (segment, mut at) = (segments.active().base(), segments.active().bytes());
+        if !through {
+            self.shared.gather.step(at, bytes);
+        }
         for batch in batches {
             if !through {
                 let mut staged = self.staged.borrow_mut();
@@ -130,6 +136,15 @@ impl Log {
         Counters::add(&counters.appended_batches, batches.len() as u64);
         Counters::add(&counters.appended_bytes, bytes);
         Ok(Appended { base, end, segment })
+    }
+
+    /// Whether the kernel's copy of a batch from where it lies to where the log ends would be a slow one.
+    fn copies_slowly(&self, batches: &[Batch<'_>]) -> bool {
+        let mut end = self.disk.segments.borrow().active().bytes();
+        batches.iter().any(|batch| {
+            end += batch.stored_bytes();
+            log_format::is_slow(end as usize, batch.bytes().as_ptr_range().end.addr())
+        })
     }
 
     fn largest_append(&self) -> u64 {

@@ -116,9 +116,9 @@ impl Lab {
     ///
     /// # Errors
     /// The system fails an operation.
-    pub fn send_through(&self, memory: &MmapMut) -> anyhow::Result<f64> {
+    pub fn send_through(&self, memory: &MmapMut, block_bytes: usize) -> anyhow::Result<f64> {
         warm(WARM_BYTES);
-        self.loopback.send_through(memory)
+        self.loopback.send_through(memory, block_bytes)
     }
 
     /// One sample of a case.

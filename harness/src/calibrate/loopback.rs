@@ -72,22 +72,22 @@ impl Loopback {
     pub fn transfer(&self, path: Path, window: Duration) -> anyhow::Result<Sample> {
         let (ours, theirs) = pair().context("connect on loopback")?;
         let shard = || match path {
-            Path::Send => send(&theirs, &self.memory, false),
-            Path::SendZc => send(&theirs, &self.memory, true),
+            Path::Send => send(&theirs, &self.memory, super::BLOCK_BYTES_MAX, false),
+            Path::SendZc => send(&theirs, &self.memory, super::BLOCK_BYTES_MAX, true),
             Path::Sendfile => self.sendfile(&theirs),
         };
         let per_s = self.between(shard, move || receive(ours, WARM_UP, window))?;
         Ok(Sample { per_s, p50_ns: None })
     }
 
-    /// Sends all of `memory` once, 1 MiB at a time, over one connection: bytes a second.
+    /// Sends all of `memory` once, `block_bytes` at a time, over one connection: bytes a second.
     ///
     /// # Errors
     /// A connection or a ring fails.
-    pub fn send_through(&self, memory: &MmapMut) -> anyhow::Result<f64> {
+    pub fn send_through(&self, memory: &MmapMut, block_bytes: usize) -> anyhow::Result<f64> {
         let (ours, theirs) = pair().context("connect on loopback")?;
         let bytes = memory.len() as u64;
-        self.between(move || send(&theirs, memory, false), move || receive_bytes(ours, bytes))
+        self.between(move || send(&theirs, memory, block_bytes, false), move || receive_bytes(ours, bytes))
     }
 
     /// Runs the shard's end on its core and the peer's on its own; what the peer found.

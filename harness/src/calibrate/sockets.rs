@@ -318,12 +318,12 @@ pub fn receive_bytes(socket: TcpStream, wanted: u64) -> io::Result<f64> {
     Ok(bytes as f64 / begun.elapsed().as_secs_f64())
 }
 
-/// Sends `memory` over and over, a block of at most [`super::BLOCK_BYTES_MAX`] at a time, until the peer has gone; with `zero_copy` as a
-/// registered buffer by SEND_ZC.
+/// Sends `memory` over and over, a block of at most `block_bytes` at a time, until the peer has gone; with `zero_copy` as a registered buffer
+/// by SEND_ZC.
 ///
 /// # Errors
 /// There is no ring, too little memory may be locked, or the connection fails.
-pub fn send(socket: &TcpStream, memory: &MmapMut, zero_copy: bool) -> io::Result<()> {
+pub fn send(socket: &TcpStream, memory: &MmapMut, block_bytes: usize, zero_copy: bool) -> io::Result<()> {
     let mut uring: IoUring = IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(8)?;
     let descriptor: RawFd = socket.as_raw_fd();
     if zero_copy {
@@ -332,7 +332,7 @@ pub fn send(socket: &TcpStream, memory: &MmapMut, zero_copy: bool) -> io::Result
         unsafe { uring.submitter().register_buffers(&whole) }?;
     }
     let flags = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
-    let mut blocks = memory.chunks(super::BLOCK_BYTES_MAX).cycle();
+    let mut blocks = memory.chunks(block_bytes).cycle();
     let entry = |block: &[u8]| {
         let (address, bytes) = (block.as_ptr(), block.len() as u32);
         if zero_copy {

@@ -1,8 +1,13 @@
 //! The hot tail to a consumer on loopback: the broker's send path beside the bare path that it uses.
 
-use super::{Bench, EngineCase, Found, Pair, appends::Encoded, in_process::sample, row::Goal};
+use super::{
+    Bench, EngineCase, Found, Pair,
+    appends::{Appends, Encoded},
+    in_process::sample,
+    row::Goal,
+};
 use crate::calibrate::{
-    Case, case::Path, lab::Lab, loopback::pin, memory::noise_in_large_pages, sockets::receive_bytes,
+    BLOCK_BYTES_MAX, Case, case::Path, lab::Lab, loopback::pin, memory::noise_in_large_pages, sockets::receive_bytes,
 };
 use crate::run::results::Scratch;
 use anyhow::{Context, ensure};
@@ -62,11 +67,14 @@ fn measure(bench: &mut Bench<'_>, engine: EngineKind) -> anyhow::Result<Found> {
     let address = handle.address;
     let mut producer = handle.producer.take().context("a node's producer is there to be taken")?;
     let bytes = fill(&mut producer)?;
-    // As much as the engine sends, in large pages, as its slab asks for.
+    // As much as the engine sends, in large pages, as its slab asks for, in whole batches: a chunk of a log ends within a page, and the kernel's
+    // copy is fast or slow by where in their pages both its ends lie (`log_format::copy`). Blocks of whole pages would always have luck.
+    let batch_bytes = usize::try_from(Appends::batch_bytes(1, BATCH_BYTES)).context("a batch in memory")?;
+    let chunk_bytes = BLOCK_BYTES_MAX / batch_bytes * batch_bytes;
     let memory =
         copies(engine).then(|| noise_in_large_pages(TAIL_BYTES as usize)).transpose().context("memory to send")?;
     let ceiling = |lab: &mut Lab| match &memory {
-        Some(memory) => lab.send_through(memory),
+        Some(memory) => lab.send_through(memory, chunk_bytes),
         None => sample(lab, SENDFILE),
     };
     let mut found = Found::default();

@@ -2,11 +2,16 @@
 
 use super::{
     Bench, EngineCase, Found, Pair,
-    appends::Appends,
-    in_process::{self, Log, Measurement},
+    appends::{Appends, WINDOW},
+    in_process::{self, Log, Measurement, sample_for},
     row::Goal,
 };
-use crate::calibrate::lab::Lab;
+use crate::calibrate::{
+    BLOCK_BYTES_MAX, Case,
+    case::{Pages, Sync},
+    ceilings::median,
+    lab::Lab,
+};
 use broker::EngineKind;
 use log_api::{Level, LogEngine};
 use std::rc::Rc;
@@ -26,10 +31,14 @@ const MESSAGES: Appends = Appends {
 const BYTES_MAX: u64 = 384 << 20;
 
 pub(super) fn cases() -> Vec<EngineCase> {
-    [EngineKind::PageCache, EngineKind::Direct].map(case).into()
+    let fresh = Case::BufferedWrite { block_bytes: BLOCK_BYTES_MAX as u64, pages: Pages::Fresh };
+    let device =
+        Case::DirectWrite { block_bytes: BLOCK_BYTES_MAX as u64, depth: MESSAGES.inflight as u32, sync: Sync::None };
+    vec![case(EngineKind::PageCache, fresh), case(EngineKind::Direct, device)]
 }
 
-fn case(engine: EngineKind) -> EngineCase {
+/// Held to mmap's rate, and told beside `raw`, where each message costs no more than its share of a large write.
+fn case(engine: EngineKind, raw: Case) -> EngineCase {
     EngineCase {
         name: "none, 1 KB messages, batch 1".to_owned(),
         engine,
@@ -39,7 +48,7 @@ fn case(engine: EngineKind) -> EngineCase {
         long: false,
         measure: Box::new(move |bench: &mut Bench<'_>| -> anyhow::Result<Found> {
             let rounds = std::mem::replace(&mut bench.rounds, 1);
-            let found = alternately(bench, engine, rounds);
+            let found = alternately(bench, engine, raw, rounds);
             bench.rounds = rounds;
             found
         }),
@@ -47,12 +56,13 @@ fn case(engine: EngineKind) -> EngineCase {
 }
 
 /// A fresh engine of each kind for each sample.
-fn alternately(bench: &mut Bench<'_>, engine: EngineKind, rounds: u32) -> anyhow::Result<Found> {
-    let mut both = Found::default();
+fn alternately(bench: &mut Bench<'_>, engine: EngineKind, raw: Case, rounds: u32) -> anyhow::Result<Found> {
+    let (mut both, mut shares) = (Found::default(), Vec::new());
     for round in 0..rounds {
         let mut rate = |kind| {
-            let found = in_process::run(bench, kind, |config| MESSAGES.configure(config), Alone)?;
-            anyhow::Ok((found.pairs.first().map(|pair| pair.figure), found.binds))
+            let raw = (kind == engine).then_some(raw);
+            let found = in_process::run(bench, kind, |config| MESSAGES.configure(config), Alone(raw))?;
+            anyhow::Ok((found.pairs.first().map(|pair| (pair.figure, pair.ceiling)), found.binds))
         };
         // Who comes first finds another machine than who comes second.
         let ((ceiling, _), (figure, binds)) = if round % 2 == 0 {
@@ -61,24 +71,32 @@ fn alternately(bench: &mut Bench<'_>, engine: EngineKind, rounds: u32) -> anyhow
             let own = rate(engine)?;
             (rate(EngineKind::Mmap)?, own)
         };
-        let (Some(ceiling), Some(figure)) = (ceiling, figure) else { return Ok(Found::default()) };
+        let (Some((ceiling, _)), Some((figure, raw))) = (ceiling, figure) else { return Ok(Found::default()) };
         both.pairs.push(Pair { figure, ceiling });
         both.binds = binds;
+        shares.push(figure / raw);
+    }
+    if let Some(share) = median(&shares) {
+        both.binds.insert(0, format!("{share:.2} of its own raw write, {raw}"));
     }
     Ok(both)
 }
 
-struct Alone;
+/// The rate, beside what a raw write of the same bytes would carry.
+struct Alone(Option<Case>);
 
 impl Measurement for Alone {
     async fn prepare<E: LogEngine>(&mut self, log: &Log<E>) -> anyhow::Result<()> {
         MESSAGES.fill(log).await
     }
 
-    async fn pair<E: LogEngine>(&mut self, log: &Log<E>, _lab: &mut Lab) -> anyhow::Result<Pair> {
+    async fn pair<E: LogEngine>(&mut self, log: &Log<E>, lab: &mut Lab) -> anyhow::Result<Pair> {
         let encoded = Rc::new(MESSAGES.encoded());
+        let message_bytes = encoded.bytes().len() as f64;
         MESSAGES.calm(log).await?;
-        let bytes_per_s = MESSAGES.window_of(log, &encoded, BYTES_MAX).await?;
-        Ok(Pair { figure: bytes_per_s / encoded.bytes().len() as f64, ceiling: 1.0 })
+        let figure = MESSAGES.window_of(log, &encoded, BYTES_MAX).await? / message_bytes;
+        let Some(raw) = self.0 else { return Ok(Pair { figure, ceiling: figure }) };
+        MESSAGES.calm(log).await?;
+        Ok(Pair { figure, ceiling: sample_for(lab, raw, WINDOW)? / message_bytes })
     }
 }
