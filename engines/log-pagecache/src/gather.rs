@@ -102,3 +102,68 @@ impl Gather {
         self.current.borrow_mut().take_if(|block| block.filled() == block.capacity());
     }
 }
+
+// Nothing is stepped over on other processors.
+#[cfg(test)]
+#[cfg(target_arch = "x86_64")]
+mod tests {
+    use super::*;
+
+    const BLOCK_BYTES: usize = 8192;
+
+    fn runs(gather: &Gather, at: u64, bytes: &[u8]) -> VecDeque<Run> {
+        let mut runs = VecDeque::new();
+        gather.put(bytes, Offset(0), at, &mut runs);
+        runs
+    }
+
+    /// Where the bytes end up in their block, after a first 100.
+    fn after_a_step(at: u64, bytes: &[u8]) -> Range<usize> {
+        let gather = Gather::new(BLOCK_BYTES, 2).unwrap();
+        runs(&gather, 0, &[1; 100]);
+        gather.step(at, bytes.len() as u64);
+        let runs = runs(&gather, at, bytes);
+        assert_eq!(runs[0].block.slice(runs[0].range.clone()).as_ref(), &bytes[..runs[0].range.len()]);
+        runs[0].range.clone()
+    }
+
+    #[test]
+    fn a_source_at_a_slow_distance_moves_and_no_other_does() {
+        let moved = 100 + SLOW_DISTANCES;
+        for at in [101, 131, 4_096 + 116] {
+            assert_eq!(after_a_step(at, &[7; 50]), moved..moved + 50, "at {at}");
+            assert!(!log_format::is_slow(at as usize, moved));
+        }
+        for at in [100, 99, 132, 4_096 + 100, 0] {
+            assert_eq!(after_a_step(at, &[7; 50]), 100..150, "at {at}");
+        }
+    }
+
+    #[test]
+    fn a_step_takes_no_room_that_is_needed() {
+        let left = 2 * BLOCK_BYTES - 100;
+        assert_eq!(after_a_step(101, &vec![7; left]).start, 100, "all of the room is needed");
+        assert_eq!(after_a_step(101, &vec![7; left - SLOW_DISTANCES + 1]).start, 100, "one byte too few");
+        assert_eq!(after_a_step(101, &vec![7; left - SLOW_DISTANCES]).start, 100 + SLOW_DISTANCES);
+        let gather = Gather::new(BLOCK_BYTES, 2).unwrap();
+        runs(&gather, 0, &[1; BLOCK_BYTES - SLOW_DISTANCES]);
+        let room = gather.room();
+        gather.step(BLOCK_BYTES as u64 - 16, 50);
+        assert_eq!(gather.room(), room, "the rest of a block is not stepped over whole");
+    }
+
+    #[test]
+    fn what_is_not_together_in_memory_is_another_run() {
+        let gather = Gather::new(BLOCK_BYTES, 2).unwrap();
+        let mut runs = VecDeque::new();
+        gather.put(&[1; 100], Offset(0), 5_000, &mut runs);
+        gather.put(&[2; 100], Offset(0), 5_100, &mut runs);
+        assert_eq!(runs.len(), 1);
+        // The block stands at 200, the log at 4,096 + 204 elsewhere.
+        gather.step(4_300, 10);
+        gather.put(&[3; 10], Offset(0), 4_300, &mut runs);
+        gather.put(&[4; 10], Offset(0), 4_310, &mut runs);
+        assert_eq!(runs.len(), 2);
+        assert_eq!((runs[1].at, runs[1].range.clone()), (4_300, 232..252));
+    }
+}

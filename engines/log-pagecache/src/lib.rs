@@ -5,7 +5,7 @@
 //! at a time for a file), a flush or a cold read on the shard.
 //!
 //! - *Placed* is what `pwritev2` has taken: one system call carries everything gathered since the last one. A large append of a log that
-//!   does not flush is not gathered but written from where it lies.
+//!   does not flush is not gathered but written from where it lies, unless the kernel's copy from there would be a slow one.
 //! - *Durable* is what an `fdatasync` of the range written covers, submitted through the ring right after the write: what RWF_DSYNC does,
 //!   but that several run at once.
 //! - Without flushes, write-back is started through the ring, a few MiB at a time, once half of a budget is dirty, and no more than the
@@ -57,7 +57,7 @@ impl PageCache {
     /// # Errors
     /// [`OpenError::Held`] if another process has the directory; `Io` if it cannot be made, or memory or a helper thread is refused.
     pub async fn new(ring: &Ring, config: EngineConfig) -> Result<Self, OpenError> {
-        // One block more than may be in flight: the one being filled.
+        // One block more than may be in flight: the one being filled. What is stepped over in the others makes an append wait for a commit.
         let blocks = usize::try_from(config.inflight_bytes_max).unwrap_or(usize::MAX).div_ceil(BLOCK_BYTES) + 1;
         let dir = config.dir.clone();
         let host = Rc::new(Host::new("pagecache", ring, config)?);

@@ -14,8 +14,13 @@ use std::{
     rc::Rc,
 };
 
-/// An append of this many bytes or more is not gathered but written at once, from where it lies: the call costs less than the copy.
+/// An append of this many bytes or more is not gathered but written at once, from where it lies (but see [`SLOW_OF_BYTES`]): the call costs less
+/// than the copy.
 const WRITE_THROUGH_BYTES: u64 = 64 << 10;
+
+/// It is gathered where the kernel's copy would be a slow one for more than this part of it: that copy loses 0.3 ns a byte (`log_format::copy`),
+/// and one more costs some 0.04.
+const SLOW_OF_BYTES: u64 = 8;
 
 /// Batches of such an append: two pieces each, on the stack.
 pub(crate) const WRITE_THROUGH_BATCHES_MAX: usize = 32;
@@ -102,11 +107,11 @@ impl Log {
         if self.disk.segments.borrow().room() < bytes {
             self.disk.roll()?;
         }
-        // A write that is not flushed with its own commit would have to be found again by the flush; and two fast copies beat a slow one.
+        // A write that is not flushed with its own commit would have to be found again by the flush.
         let through = !config.durable
             && bytes >= WRITE_THROUGH_BYTES
             && batches.len() <= WRITE_THROUGH_BATCHES_MAX
-            && !self.copies_slowly(batches);
+            && !self.copies_slowly(batches, bytes);
         if through {
             commit::write_staged(self);
             commit::write_through(self, batches, bytes)?;
@@ -138,13 +143,15 @@ impl Log {
         Ok(Appended { base, end, segment })
     }
 
-    /// Whether the kernel's copy of a batch from where it lies to where the log ends would be a slow one.
-    fn copies_slowly(&self, batches: &[Batch<'_>]) -> bool {
+    /// Whether the kernel's copy of `batches`, `bytes` in all, from where they lie to where the log ends would be a slow one for so much of them
+    /// that a copy of all of them costs less.
+    fn copies_slowly(&self, batches: &[Batch<'_>], bytes: u64) -> bool {
         let mut end = self.disk.segments.borrow().active().bytes();
-        batches.iter().any(|batch| {
+        let slow = batches.iter().filter(|batch| {
             end += batch.stored_bytes();
             log_format::is_slow(end as usize, batch.bytes().as_ptr_range().end.addr())
-        })
+        });
+        slow.map(Batch::stored_bytes).sum::<u64>() > bytes / SLOW_OF_BYTES
     }
 
     fn largest_append(&self) -> u64 {

@@ -21,7 +21,7 @@ use std::{
 };
 
 /// Length of an engine's window.
-pub(super) const WINDOW: Duration = Duration::from_millis(500);
+const WINDOW: Duration = Duration::from_millis(500);
 /// Before a burst, twice: segments that the last one finished are sealed after a second; and trims are done a second later. Both are flushes, which
 /// take a while, and no processor.
 const SETTLE: Duration = Duration::from_millis(1_500);

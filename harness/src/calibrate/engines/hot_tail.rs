@@ -38,8 +38,11 @@ fn copies(engine: EngineKind) -> bool {
 }
 
 fn case(engine: EngineKind) -> EngineCase {
-    let ceiling =
-        if copies(engine) { format!("loopback send through {} MiB", TAIL_BYTES >> 20) } else { SENDFILE.to_string() };
+    let ceiling = if copies(engine) {
+        format!("loopback send of chunks through {} MiB", TAIL_BYTES >> 20)
+    } else {
+        SENDFILE.to_string()
+    };
     EngineCase {
         name: "hot tail by the send path, 1 MiB".to_owned(),
         engine,
