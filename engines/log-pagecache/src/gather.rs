@@ -56,8 +56,7 @@ impl Gather {
         let Some(block) = current.as_ref().filter(|block| log_format::is_slow(at as usize, block.filled())) else {
             return;
         };
-        let left = (block.room() + self.blocks.free_blocks() * self.blocks.block_bytes()) as u64;
-        if block.room() > SLOW_DISTANCES && left >= bytes + SLOW_DISTANCES as u64 {
+        if block.room() > SLOW_DISTANCES && self.room() as u64 >= bytes + SLOW_DISTANCES as u64 {
             block.append_with(SLOW_DISTANCES, |place| place.fill(0));
         }
     }

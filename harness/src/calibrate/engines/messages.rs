@@ -89,8 +89,10 @@ fn alternately(bench: &mut Bench<'_>, engine: EngineKind, raw: Case, rounds: u32
 struct Alone(Option<Case>);
 
 impl Alone {
-    fn raw(&self, lab: &mut Lab) -> anyhow::Result<f64> {
-        self.0.map_or(Ok(f64::NAN), |raw| sample_for(lab, raw, RAW_WINDOW))
+    async fn raw<E: LogEngine>(&self, log: &Log<E>, lab: &mut Lab) -> anyhow::Result<f64> {
+        let Some(raw) = self.0 else { return Ok(f64::NAN) };
+        MESSAGES.calm(log).await?;
+        sample_for(lab, raw, RAW_WINDOW)
     }
 }
 
@@ -102,12 +104,10 @@ impl Measurement for Alone {
     async fn pair<E: LogEngine>(&mut self, log: &Log<E>, lab: &mut Lab) -> anyhow::Result<Pair> {
         let encoded = Rc::new(MESSAGES.encoded());
         let message_bytes = encoded.bytes().len() as f64;
-        MESSAGES.calm(log).await?;
-        let before = self.raw(lab)?;
+        let before = self.raw(log, lab).await?;
         MESSAGES.calm(log).await?;
         let figure = MESSAGES.window_of(log, &encoded, BYTES_MAX).await? / message_bytes;
-        MESSAGES.calm(log).await?;
-        let after = self.raw(lab)?;
+        let after = self.raw(log, lab).await?;
         Ok(Pair { figure, ceiling: (before + after) / 2.0 / message_bytes })
     }
 }
