@@ -21,6 +21,10 @@ use std::{
     time::Instant,
 };
 
+/// A commit that writes at least so much enters at once: a system call is little beside it, and the device need not wait until those who run
+/// beside it have copied theirs.
+const ENTER_FROM_BYTES: usize = 64 << 10;
+
 /// A write with the kernel.
 struct InAir {
     write: Write,
@@ -32,7 +36,7 @@ struct InAir {
 impl Log {
     /// Submits what it takes to bring everything appended so far to `level`. Returns the end of what was appended.
     pub(crate) fn launch(self: &Rc<Self>, level: Level) -> Result<Offset, CommitError> {
-        let (target, idles) = {
+        let (target, at_once) = {
             let state = &mut *self.state.borrow_mut();
             // Of all logs: many that commit in one round are one enter.
             let idles = self.shared.is_quiet();
@@ -49,14 +53,15 @@ impl Log {
             let launched = state.flights.launch(level, &mut state.staging, end, bytes, &mut writes);
             state.segments.mark();
             Counters::add(&self.shared.counters.tail_waits, u64::from(launched.waits_for_tail));
+            let written: usize = writes.iter().map(|write| write.pages.len()).sum();
             if !writes.is_empty() {
                 let air = writes.into_iter().map(|write| self.submit(state, write, 0)).collect();
                 self.shared.spawn(land(self.clone(), air));
             }
-            (offset, idles)
+            (offset, (idles && level == Level::Durable) || written >= ENTER_FROM_BYTES)
         };
         // The device would idle until all who may run have run: with one commit in flight that is its whole pause.
-        if idles && level == Level::Durable {
+        if at_once {
             self.shared.ring.submit();
         }
         self.settle();

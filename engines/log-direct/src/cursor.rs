@@ -140,6 +140,11 @@ impl Cursor {
         pending.finish(&log.shared.ring, &path, &log.shared.counters).await.map(Some)
     }
 
+    /// Runs on their way.
+    pub(crate) fn runs_ahead(&self) -> usize {
+        self.ahead.len()
+    }
+
     /// A run is on its way already.
     pub(crate) fn is_ahead(&self) -> bool {
         self.current.is_some() || !self.ahead.is_empty()

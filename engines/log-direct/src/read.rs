@@ -58,7 +58,12 @@ impl Log {
         let (run, at) = match cursor.current.take() {
             Some(partly_read) => partly_read,
             None => {
+                let before = cursor.runs_ahead();
                 cursor.fill(self, ahead + 1, bytes)?;
+                if before > 0 && cursor.runs_ahead() > before {
+                    // Runs come many at a time, and the device would idle until all of them are verified and the round is over.
+                    shared.ring.submit();
+                }
                 let Some(run) = cursor.pop(self).await? else { return Ok(Chunk::empty(read.from)) };
                 let start = run.stretch().start;
                 (run, start)

@@ -1,5 +1,6 @@
 //! What the mechanism costs, in counts: writes, flushes, entries of the ring, copies, pages; and what proves that it is the mechanism.
 
+use futures_lite::future::poll_once;
 use log_api::{CounterSnapshot, EngineConfig, Level, LogEngine, LogId, Read, ReadKind};
 use log_direct::Direct;
 use log_testkit::{Pen, config, directory, in_shard, shape};
@@ -75,6 +76,30 @@ fn a_durable_commit_enters_at_once_when_the_device_idles_for_it() {
             assert_eq!(entered, 0, "nobody waits for the device");
             placed.await.unwrap();
         }
+        engine.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_large_commit_enters_at_once_whatever_its_level() {
+    let dir = directory();
+    let config = EngineConfig { segment_bytes: 8 << 20, inflight_bytes_max: 16 << 20, ..config(dir.path()) };
+    in_shard(|ring| async move {
+        let (engine, mut pen) = start(&ring, config).await;
+        let groups = [engine.group(LOG)];
+        // Each is launched by the call.
+        let mut commits = Vec::new();
+        let mut entered = |bytes| {
+            let before = ring.counters().enters.get();
+            pen.try_append(&engine, &[shape(1, bytes)]).unwrap();
+            commits.push(engine.commit(&groups, Level::Placed));
+            ring.counters().enters.get() - before
+        };
+        assert_eq!([30_000, 80_000, 80_000, 30_000].map(&mut entered), [0, 1, 1, 0]);
+        for commit in commits {
+            commit.await.unwrap();
+        }
+        pen.check(&engine).await;
         engine.close().await.unwrap();
     });
 }
@@ -195,6 +220,41 @@ fn a_scan_reads_each_byte_about_once_and_several_runs_ahead() {
         assert!(deepest >= 4, "{deepest} reads in flight at once");
         assert!(spent.read_bytes < bytes + bytes / 8, "{} bytes read for {bytes}", spent.read_bytes);
         assert_eq!(spent.copied_bytes, 0);
+        engine.close().await.unwrap();
+    });
+}
+
+#[test]
+fn a_scan_enters_for_its_next_run_before_it_verifies_the_one_that_came() {
+    let dir = directory();
+    let config = EngineConfig { segment_bytes: 16 << 20, tail_cache_bytes: 0, ..config(dir.path()) };
+    in_shard(|ring| async move {
+        let (engine, mut pen) = start(&ring, config).await;
+        for _ in 0..120 {
+            pen.append(&engine, &vec![shape(1, 1000); 64]).await;
+        }
+        pen.commit(&engine, Level::Durable).await;
+        let marks = engine.marks(LOG);
+        let (mut from, mut entered) = (marks.start, Vec::new());
+        while from < marks.placed {
+            let read = Read { from, until: marks.placed, bytes_max: 1 << 20, kind: ReadKind::Scan };
+            let before = ring.counters().enters.get();
+            let chunk = match poll_once(engine.read(LOG, read)).await {
+                Some(chunk) => {
+                    entered.push(ring.counters().enters.get() - before);
+                    chunk
+                }
+                None => engine.read(LOG, read).await,
+            };
+            from = chunk.unwrap().next;
+            while ring.in_flight().0 > 0 {
+                shard_ring::yield_now().await;
+            }
+        }
+        assert!(entered.len() >= 10, "{} runs had come when they were asked for", entered.len());
+        let ahead = entered.iter().filter(|enters| **enters > 0).count();
+        assert!(ahead >= 4 && entered.iter().all(|enters| *enters <= 1), "{entered:?}");
+        assert_eq!(entered.last(), Some(&0), "nothing is left to read ahead");
         engine.close().await.unwrap();
     });
 }
