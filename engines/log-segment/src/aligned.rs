@@ -10,12 +10,13 @@ pub(crate) const BLOCK_BYTES: usize = 4096;
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Buffers that are at least so long lie in a huge page where the system lends one: 1 MiB in small pages is more pieces than a device takes
-/// at once, and some devices are slow to walk them.
+/// at once, and some devices are slow to walk them. A virtual disk may even keep what was first written in small pieces in small pieces: read
+/// and overwritten at half the rate for good (ARCHITECTURE, "Who first writes a block decides how fast it stays").
 const HUGE_FROM_BYTES: usize = 1 << 20;
 
 /// A buffer that starts on a block boundary and is a whole number of blocks long.
 #[derive(Debug)]
-pub(crate) struct Aligned {
+pub struct Aligned {
     memory: MmapMut,
     start: usize,
     bytes: usize,
@@ -23,7 +24,10 @@ pub(crate) struct Aligned {
 
 impl Aligned {
     /// At least `bytes` zeros.
-    pub(crate) fn new(bytes: usize) -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn new(bytes: usize) -> io::Result<Self> {
         let bytes = bytes.max(1).next_multiple_of(BLOCK_BYTES);
         if bytes < HUGE_FROM_BYTES {
             return Ok(Self { memory: MmapMut::map_anon(bytes)?, start: 0, bytes });
@@ -41,11 +45,14 @@ impl Aligned {
         self.bytes
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
         &self.memory[self.start..self.start + self.bytes]
     }
 
-    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+    /// Its bytes, to write.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
         &mut self.memory[self.start..self.start + self.bytes]
     }
 }

@@ -60,6 +60,7 @@ mod turns;
 mod watermark;
 
 pub use ahead::{Ahead, Haste};
+pub use aligned::Aligned;
 pub use attempt::attempt;
 pub use check::{damage, verify_read};
 pub use device::DeviceReader;

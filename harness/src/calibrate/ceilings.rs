@@ -4,7 +4,7 @@ use super::case::{Case, Unit};
 use serde::{Deserialize, Serialize};
 
 /// Version of [`Ceilings`] in files. It grows when a field changes its meaning.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// One measurement of a case.
 #[derive(Clone, Copy, Debug, PartialEq)]

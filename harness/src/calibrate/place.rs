@@ -6,6 +6,7 @@ use crate::cost::machine::{Mount, free_bytes};
 use anyhow::{Context, bail};
 use broker::EngineKind;
 use log_api::Availability;
+use log_segment::Aligned;
 use rustix::fs::{FallocateFlags, OFlags};
 use std::{
     fs::{File, OpenOptions},
@@ -124,10 +125,10 @@ pub fn allocate(file: &File, bytes: u64) -> io::Result<()> {
 
 fn zero(file: &File, bytes: u64) -> io::Result<()> {
     let direct = reopen_direct(file)?;
-    // Anonymous memory: zeros, aligned to a page.
-    let zeros = memmap2::MmapMut::map_anon(ZERO_BYTES)?;
+    // As the engines write theirs: a virtual disk may stay slow at what was first written from small pages.
+    let zeros = Aligned::new(ZERO_BYTES)?;
     for at in (0..bytes).step_by(ZERO_BYTES) {
-        direct.write_all_at(&zeros[..ZERO_BYTES.min((bytes - at) as usize)], at)?;
+        direct.write_all_at(&zeros.bytes()[..ZERO_BYTES.min((bytes - at) as usize)], at)?;
     }
     direct.sync_all()
 }
