@@ -50,7 +50,8 @@ pub struct Appends {
     pub value_bytes: usize,
     /// Level of the commits.
     pub level: Level,
-    /// Commits in flight. Durable ones have one task more, which gathers the next group meanwhile, as a shard does.
+    /// Commits in flight. Where they wait for a device (several at once, or durable ones) one task more gathers the next group meanwhile, as a
+    /// shard does.
     pub inflight: usize,
     /// Bytes that a task appends before it commits; at least a batch.
     pub gather_bytes: u64,
@@ -170,8 +171,13 @@ impl Appends {
         Ok(())
     }
 
+    /// A task more than commits may be in flight.
+    fn gathers_ahead(&self) -> bool {
+        self.inflight > 1 || self.level == Level::Durable
+    }
+
     async fn append<E: LogEngine>(&self, log: &Log<E>, encoded: &Rc<Encoded>, bytes_max: u64) -> anyhow::Result<u64> {
-        let count = self.inflight + usize::from(self.level == Level::Durable);
+        let count = self.inflight + usize::from(self.gathers_ahead());
         let tasks = Rc::new(Tasks {
             left: Cell::new(count),
             may_commit: Cell::new(self.inflight),
@@ -227,7 +233,7 @@ impl Appends {
             tasks.done();
             committed?;
             bytes += gathered;
-            if self.level == Level::Durable {
+            if self.gathers_ahead() {
                 // Who waits for its turn sends its group off before this task gathers the next.
                 yield_now().await;
                 yielded = Instant::now();
