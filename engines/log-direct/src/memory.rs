@@ -65,7 +65,8 @@ impl Memory {
         let block_bytes = block_bytes(wanted / STAGING_BLOCKS_MIN, OPERATION_BYTES_MAX);
         let blocks = wanted.div_ceil(block_bytes).max(STAGING_BLOCKS_MIN) + STAGING_BLOCKS_SPARE;
         let staging = Slab::new(block_bytes, blocks)?;
-        let reading = Slab::new(block_bytes.min(READING_BLOCK_BYTES_MAX), READING_BLOCKS)?;
+        // No more than the rest together.
+        let reading = Slab::new(self::block_bytes(wanted / READING_BLOCKS, READING_BLOCK_BYTES_MAX), READING_BLOCKS)?;
         // Reading first: it is the smaller one, and its blocks are used all the time, while the tail cache's rest.
         let reading_registered = ring.register_slab(&reading);
         let staging_registered = ring.register_slab(&staging);
