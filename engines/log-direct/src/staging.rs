@@ -55,6 +55,10 @@ impl Extent {
 /// Extents for which there is memory after a dispatch, so that appends allocate none.
 const EXTENTS_SPARE: usize = 64;
 
+/// A commit of no more than this part of a block is kept in one, if it is as large as the one before: in two blocks it is two writes, and where
+/// each is synchronous, two flushes. So less than this part of a block is left empty.
+const WHOLE_OF_BLOCK: usize = 3;
+
 /// One extent on its way out: whole pages, the last one padded with zeros.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
@@ -192,11 +196,14 @@ impl Staging {
         self.end = Place { segment, position: 0 };
     }
 
-    /// Hands out everything that was not handed out before, oldest first.
+    /// Hands out everything that was not handed out before, oldest first. Where the block has no room for as much again, the log goes on in
+    /// another one.
     pub(crate) fn dispatch(&mut self, mut each: impl FnMut(Outgoing)) {
         self.close();
+        let mut sent = 0;
         for extent in self.extents.range(self.dispatched..) {
             let padded = (extent.end - extent.start).next_multiple_of(PAGE_BYTES) as usize;
+            sent += padded;
             each(Outgoing {
                 segment: extent.segment,
                 at: extent.start,
@@ -206,6 +213,10 @@ impl Staging {
             });
         }
         self.dispatched = self.extents.len();
+        let splits = |block: &Block| block.room() < sent && sent <= block.capacity() / WHOLE_OF_BLOCK;
+        if self.current.as_ref().is_some_and(splits) {
+            self.current = None;
+        }
         if self.extents.capacity() - self.extents.len() < EXTENTS_SPARE {
             self.extents.reserve(self.extents.len().max(EXTENTS_SPARE));
         }
@@ -455,6 +466,25 @@ mod tests {
         assert_eq!(staging.append(&[8; 100], 0, &mut blocks), 100);
         staging.dispatch(|_| {});
         assert_eq!(staging.append(&[9; 50], 0, &mut blocks), 150, "the 100 bytes of the open page are repeated");
+    }
+
+    #[test]
+    fn a_dispatch_goes_on_in_another_block_where_as_much_again_has_no_room() {
+        let writes_and_blocks = |bytes: usize| {
+            let slab = Slab::new(12 * PAGE, 8).unwrap();
+            let mut staging = Staging::new(Place { segment: 0, position: 0 }, &[]);
+            let mut sent = Vec::new();
+            for _ in 0..6 {
+                let needed = staging.blocks_needed(bytes as u64, 12 * PAGE, false);
+                let mut blocks = (0..needed).map(|_| slab.take().unwrap()).collect();
+                staging.append(&vec![7; bytes], 0, &mut blocks);
+                staging.dispatch(|outgoing| sent.push(outgoing));
+            }
+            (sent.len(), 8 - slab.free_blocks())
+        };
+        assert_eq!(writes_and_blocks(4 * PAGE), (6, 2), "a block holds three");
+        assert_eq!(writes_and_blocks(3 * PAGE + 1), (6, 2), "each is four pages with what it repeats");
+        assert_eq!(writes_and_blocks(5 * PAGE), (8, 3), "larger ones go on from block to block");
     }
 
     #[test]
