@@ -76,6 +76,18 @@ impl Options {
         let placed = Placement::new(self.cpus.as_deref(), None, &machine::allowed_cpus(), 1);
         placed.map_err(|why| Usage::from_error(format!("--cpus: {why}")))
     }
+
+    /// Before minutes are spent on what could not be kept.
+    fn check_json(&self) -> anyhow::Result<()> {
+        let Some(file) = self.json.as_deref().filter(|file| *file != Path::new("-")) else { return Ok(()) };
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let what = match (folder.is_dir(), file.is_dir()) {
+            (true, false) => return Ok(()),
+            (true, true) => "is a directory; name a file in it".to_owned(),
+            (false, _) => format!("there is no directory {}; make it, or name another file", folder.display()),
+        };
+        Err(Usage::from_error(format!("--json {}: {what}", file.display())))
+    }
 }
 
 /// The command.
@@ -84,6 +96,7 @@ impl Options {
 /// [`Usage`] for options that cannot be; a directory that cannot be measured; an operation that fails.
 pub fn calibrate(options: &Options) -> anyhow::Result<ExitCode> {
     let placement = options.placement()?;
+    options.check_json()?;
     if options.engines {
         return calibrate_engines(options, &placement);
     }
@@ -151,9 +164,9 @@ fn print(table: &str, value: &impl serde::Serialize, json: Option<&Path>) -> any
     match json {
         Some(file) if file == Path::new("-") => writeln!(out, "{}", serde_json::to_string_pretty(value)?)?,
         Some(file) => {
+            write!(out, "{table}")?;
             let text = serde_json::to_string_pretty(value)?;
             std::fs::write(file, text + "\n").with_context(|| format!("write {}", file.display()))?;
-            write!(out, "{table}")?;
         }
         None => write!(out, "{table}")?,
     }

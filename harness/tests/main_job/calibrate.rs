@@ -25,12 +25,19 @@ fn refused(place: &Place, arguments: &[&str], status: i32, parts: &[&str]) {
 }
 
 #[test]
-fn a_directory_that_cannot_be_measured_is_refused() {
+fn a_directory_that_cannot_be_measured_and_a_file_that_cannot_be_written_are_refused() {
     let place = Place::new(1.0);
     refused(&place, &["calibrate", "--dir", "nowhere"], 2, &["--dir nowhere", "no such directory"]);
     refused(&place, &["calibrate", "--dir", "short.toml"], 2, &["short.toml", "is a file"]);
     refused(&place, &["calibrate", "--cpus", "0,9999"], 2, &["--cpus", "9999"]);
     refused(&place, &["calibrate", "--engines", "--case", "rocks"], 2, &["--case", "rocks", "pagecache: "]);
+    refused(
+        &place,
+        &["calibrate", "--json", "nowhere/table.json"],
+        2,
+        &["--json nowhere/table.json", "no directory nowhere"],
+    );
+    refused(&place, &["calibrate", "--engines", "--json", "."], 2, &["--json .", "is a directory"]);
     refused(&place, &["calibrate", "--engines", "--dir", "nowhere"], 2, &["--dir nowhere", "no such directory"]);
     refused(&place, &["calibrate", "--dir", "/proc/self"], 1, &["/proc/self", "no file can be made"]);
     if let Ok(folder) = tempfile::tempdir_in("/dev/shm") {
