@@ -21,9 +21,9 @@ use std::{
     time::Instant,
 };
 
-/// A commit that writes at least so much enters at once: a system call is little beside it, and the device need not wait until those who run
-/// beside it have copied theirs.
-const ENTER_FROM_BYTES: usize = 64 << 10;
+/// A commit of at least so many bytes of log enters at once: a system call is little beside it, and the device need not wait until those who
+/// run beside it have copied theirs.
+const ENTER_FROM_BYTES: u64 = 64 << 10;
 
 /// A write with the kernel.
 struct InAir {
@@ -38,7 +38,7 @@ impl Log {
     pub(crate) fn launch(self: &Rc<Self>, level: Level) -> Result<Offset, CommitError> {
         let (target, at_once) = {
             let state = &mut *self.state.borrow_mut();
-            // Of all logs: many that commit in one round are one enter.
+            // Of all logs: many that commit a little in one round are one enter.
             let idles = self.shared.is_quiet();
             if let Some(what) = &state.poisoned {
                 return Err(CommitError::Poisoned { what: what.clone() });
@@ -53,12 +53,11 @@ impl Log {
             let launched = state.flights.launch(level, &mut state.staging, end, bytes, &mut writes);
             state.segments.mark();
             Counters::add(&self.shared.counters.tail_waits, u64::from(launched.waits_for_tail));
-            let written: usize = writes.iter().map(|write| write.pages.len()).sum();
             if !writes.is_empty() {
                 let air = writes.into_iter().map(|write| self.submit(state, write, 0)).collect();
                 self.shared.spawn(land(self.clone(), air));
             }
-            (offset, (idles && level == Level::Durable) || written >= ENTER_FROM_BYTES)
+            (offset, (idles && level == Level::Durable) || bytes >= ENTER_FROM_BYTES)
         };
         // The device would idle until all who may run have run: with one commit in flight that is its whole pause.
         if at_once {

@@ -19,7 +19,7 @@ use std::{
 const CURSORS_MAX: usize = 16;
 
 /// Runs in flight for one who scans. `calibrate --engines --case cold`, four and eight in turn three times: 2.90, 3.08 and 2.81 GB/s, then 3.22,
-/// 3.11 and 3.03, which is 0.81 to 0.90 of the raw read in the same runs.
+/// 3.11 and 3.03.
 pub(crate) const AHEAD_SCAN: usize = 8;
 
 /// Runs in flight for one who scans while bytes appended wait to be written, in whichever log: a commit queues behind them on the device, and

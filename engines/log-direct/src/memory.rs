@@ -19,7 +19,8 @@ const BLOCK_BYTES_MIN: usize = 64 << 10;
 /// Each log holds a block of its own while it has bytes to write: small configurations get smaller blocks, so that there are this many.
 const STAGING_BLOCKS_MIN: usize = 64;
 
-/// Blocks beyond what budget and tail cache hold: partly filled ones.
+/// Blocks beyond what budget and tail cache hold: partly filled ones. Where commits leave more of each block empty, the tail cache has less; and
+/// without one, appends wait a little earlier.
 const STAGING_BLOCKS_SPARE: usize = 8;
 
 /// Blocks of the read slab: two who scan, with eight runs ahead, the one that they read and one that is being sent; and a quarter for demand

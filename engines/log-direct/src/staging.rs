@@ -329,7 +329,8 @@ mod tests {
     use shard_ring::Slab;
     use std::collections::BTreeMap;
 
-    const BLOCK_BYTES: usize = 4 * PAGE;
+    /// Two pages and two pages leave a page over that two more do not fit in.
+    const BLOCK_BYTES: usize = 7 * PAGE;
 
     #[derive(Clone, Debug)]
     enum Step {
@@ -471,18 +472,18 @@ mod tests {
     #[test]
     fn a_dispatch_goes_on_in_another_block_where_as_much_again_has_no_room() {
         let writes_and_blocks = |bytes: usize| {
-            let slab = Slab::new(12 * PAGE, 8).unwrap();
+            let slab = Slab::new(14 * PAGE, 8).unwrap();
             let mut staging = Staging::new(Place { segment: 0, position: 0 }, &[]);
             let mut sent = Vec::new();
             for _ in 0..6 {
-                let needed = staging.blocks_needed(bytes as u64, 12 * PAGE, false);
+                let needed = staging.blocks_needed(bytes as u64, 14 * PAGE, false);
                 let mut blocks = (0..needed).map(|_| slab.take().unwrap()).collect();
                 staging.append(&vec![7; bytes], 0, &mut blocks);
                 staging.dispatch(|outgoing| sent.push(outgoing));
             }
             (sent.len(), 8 - slab.free_blocks())
         };
-        assert_eq!(writes_and_blocks(4 * PAGE), (6, 2), "a block holds three");
+        assert_eq!(writes_and_blocks(4 * PAGE), (6, 2), "a block holds three, and two pages stay empty");
         assert_eq!(writes_and_blocks(3 * PAGE + 1), (6, 2), "each is four pages with what it repeats");
         assert_eq!(writes_and_blocks(5 * PAGE), (8, 3), "larger ones go on from block to block");
     }

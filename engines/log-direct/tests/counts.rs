@@ -89,13 +89,14 @@ fn a_large_commit_enters_at_once_whatever_its_level() {
         let groups = [engine.group(LOG)];
         // Each is launched by the call.
         let mut commits = Vec::new();
-        let mut entered = |bytes| {
+        let mut entered = |bytes, level| {
             let before = ring.counters().enters.get();
             pen.try_append(&engine, &[shape(1, bytes)]).unwrap();
-            commits.push(engine.commit(&groups, Level::Placed));
+            commits.push(engine.commit(&groups, level));
             ring.counters().enters.get() - before
         };
-        assert_eq!([30_000, 80_000, 80_000, 30_000].map(&mut entered), [0, 1, 1, 0]);
+        assert_eq!([30_000, 64 << 10, 64 << 10, 30_000].map(|bytes| entered(bytes, Level::Placed)), [0, 1, 1, 0]);
+        assert_eq!([30_000, 64 << 10, 64 << 10].map(|bytes| entered(bytes, Level::Durable)), [0, 1, 1]);
         for commit in commits {
             commit.await.unwrap();
         }
@@ -225,7 +226,7 @@ fn a_scan_reads_each_byte_about_once_and_several_runs_ahead() {
 }
 
 #[test]
-fn a_scan_enters_for_its_next_run_before_it_verifies_the_one_that_came() {
+fn a_scan_enters_at_once_for_the_run_that_it_reads_ahead() {
     let dir = directory();
     let config = EngineConfig { segment_bytes: 16 << 20, tail_cache_bytes: 0, ..config(dir.path()) };
     in_shard(|ring| async move {

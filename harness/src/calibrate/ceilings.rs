@@ -3,7 +3,7 @@
 use super::case::{Case, Unit};
 use serde::{Deserialize, Serialize};
 
-/// Version of [`Ceilings`] in files. It grows when a field changes its meaning.
+/// Version of [`Ceilings`] in files. It grows when a field changes its meaning, or is measured in another way.
 pub const VERSION: u32 = 2;
 
 /// One measurement of a case.

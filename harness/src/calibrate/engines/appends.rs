@@ -50,8 +50,8 @@ pub struct Appends {
     pub value_bytes: usize,
     /// Level of the commits.
     pub level: Level,
-    /// Commits in flight. Where they wait for a device (several at once, or durable ones) one task more gathers the next group meanwhile, as a
-    /// shard does.
+    /// Commits in flight. Where they may wait (several at once, or durable ones) one task more gathers the next group meanwhile, as a shard
+    /// does.
     pub inflight: usize,
     /// Bytes that a task appends before it commits; at least a batch.
     pub gather_bytes: u64,
