@@ -63,11 +63,11 @@ impl Memory {
     /// Maps the slabs, and registers with the ring what the limit of locked memory allows.
     pub(crate) fn new(ring: &Ring, config: &EngineConfig) -> io::Result<Self> {
         let wanted = (config.inflight_bytes_max + config.tail_cache_bytes) as usize;
+        // No more than the rest together.
+        let reading = Slab::new(block_bytes(wanted / READING_BLOCKS, READING_BLOCK_BYTES_MAX), READING_BLOCKS)?;
         let block_bytes = block_bytes(wanted / STAGING_BLOCKS_MIN, OPERATION_BYTES_MAX);
         let blocks = wanted.div_ceil(block_bytes).max(STAGING_BLOCKS_MIN) + STAGING_BLOCKS_SPARE;
         let staging = Slab::new(block_bytes, blocks)?;
-        // No more than the rest together.
-        let reading = Slab::new(self::block_bytes(wanted / READING_BLOCKS, READING_BLOCK_BYTES_MAX), READING_BLOCKS)?;
         // Reading first: it is the smaller one, and its blocks are used all the time, while the tail cache's rest.
         let reading_registered = ring.register_slab(&reading);
         let staging_registered = ring.register_slab(&staging);

@@ -7,7 +7,7 @@ use super::{
     place::{Place, reopen_direct},
 };
 use anyhow::Context;
-use memmap2::MmapMut;
+use log_segment::Aligned;
 use std::{fs::File, io, os::unix::fs::FileExt, time::Duration};
 
 /// Bytes of the file.
@@ -18,7 +18,7 @@ const WARM_UP_SHARE: u32 = 10;
 /// The file and the buffers.
 pub struct Direct {
     file: File,
-    memory: MmapMut,
+    memory: Aligned,
 }
 
 impl Direct {
@@ -31,8 +31,8 @@ impl Direct {
         let depth_max = super::case::DEPTHS.into_iter().max().unwrap_or(1) as usize;
         let memory = noise_in_large_pages(depth_max * super::BLOCK_BYTES_MAX)?;
         // Reads of zeros that nobody ever wrote over may never reach a device.
-        for at in (0..BYTES).step_by(memory.len()) {
-            file.write_all_at(&memory, at).context("overwrite the file that is read")?;
+        for at in (0..BYTES).step_by(memory.bytes().len()) {
+            file.write_all_at(memory.bytes(), at).context("overwrite the file that is read")?;
         }
         Ok(Self { file, memory })
     }
@@ -50,6 +50,6 @@ impl Direct {
             warm_up: window / WARM_UP_SHARE,
             window,
         };
-        disk_ring::run(&self.file, &mut self.memory, &of)
+        disk_ring::run(&self.file, self.memory.bytes_mut(), &of)
     }
 }

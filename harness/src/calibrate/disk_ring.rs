@@ -3,7 +3,6 @@
 
 use super::{ceilings::Sample, clock::Latencies};
 use io_uring::{IoUring, opcode, squeue, types};
-use memmap2::MmapMut;
 use std::{
     fs::File,
     io,
@@ -43,7 +42,7 @@ pub struct Loop {
 struct Running<'a> {
     uring: IoUring,
     of: &'a Loop,
-    buffers: &'a mut MmapMut,
+    buffers: &'a mut [u8],
     /// Operations in flight that do not share a buffer: fewer than the depth where too little memory may be locked.
     slots: usize,
     at: u64,
@@ -55,7 +54,7 @@ struct Running<'a> {
 ///
 /// # Errors
 /// There is no ring, or an operation fails or comes back short.
-pub fn run(file: &File, memory: &mut MmapMut, of: &Loop) -> io::Result<Sample> {
+pub fn run(file: &File, memory: &mut [u8], of: &Loop) -> io::Result<Sample> {
     assert!(of.depth * of.block_bytes <= memory.len() && of.block_bytes as u64 <= of.span_bytes, "{of:?}");
     let uring = IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(of.depth as u32)?;
     uring.submitter().register_files(&[file.as_raw_fd()])?;
@@ -67,7 +66,7 @@ pub fn run(file: &File, memory: &mut MmapMut, of: &Loop) -> io::Result<Sample> {
 }
 
 /// Registers a buffer for each operation in flight, or fewer.
-fn register(uring: &IoUring, memory: &mut MmapMut, of: &Loop) -> io::Result<usize> {
+fn register(uring: &IoUring, memory: &mut [u8], of: &Loop) -> io::Result<usize> {
     let mut slots = of.depth;
     loop {
         let whole = [libc::iovec { iov_base: memory.as_mut_ptr().cast(), iov_len: slots * of.block_bytes }];
@@ -171,6 +170,7 @@ fn entry(operation: Operation, buffer: *mut u8, bytes: u32, at: u64) -> squeue::
 mod tests {
     use super::*;
     use crate::calibrate::place::{Place, reopen_direct, tests::on_disk};
+    use memmap2::MmapMut;
     use std::os::unix::fs::FileExt;
 
     #[test]

@@ -14,7 +14,6 @@ use super::{
 };
 use crate::config::Placement;
 use anyhow::Context;
-use memmap2::MmapMut;
 use std::time::Duration;
 
 /// What all files together take on the disk.
@@ -116,7 +115,7 @@ impl Lab {
     ///
     /// # Errors
     /// The system fails an operation.
-    pub fn send_through(&self, memory: &MmapMut, block_bytes: usize) -> anyhow::Result<f64> {
+    pub fn send_through(&self, memory: &[u8], block_bytes: usize) -> anyhow::Result<f64> {
         warm(WARM_BYTES);
         self.loopback.send_through(memory, block_bytes)
     }

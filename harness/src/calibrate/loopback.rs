@@ -84,7 +84,7 @@ impl Loopback {
     ///
     /// # Errors
     /// A connection or a ring fails.
-    pub fn send_through(&self, memory: &MmapMut, block_bytes: usize) -> anyhow::Result<f64> {
+    pub fn send_through(&self, memory: &[u8], block_bytes: usize) -> anyhow::Result<f64> {
         let (ours, theirs) = pair().context("connect on loopback")?;
         let bytes = memory.len() as u64;
         self.between(move || send(&theirs, memory, block_bytes, false), move || receive_bytes(ours, bytes))

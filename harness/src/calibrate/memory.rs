@@ -1,6 +1,7 @@
 //! What the processor does without the kernel: copying and checksumming.
 
 use super::{ceilings::Sample, clock};
+use log_segment::Aligned;
 use memmap2::{Advice, MmapMut};
 use std::{io, time::Duration};
 
@@ -55,11 +56,10 @@ pub(super) fn warm(bytes: usize) {
     memory.fill(1);
 }
 
-/// Noise in large pages: fewer pieces of a large block; where there are none, small ones do.
-pub(super) fn noise_in_large_pages(bytes: usize) -> io::Result<MmapMut> {
-    let mut memory = MmapMut::map_anon(bytes)?;
-    memory.advise(Advice::HugePage).ok();
-    noise(&mut memory);
+/// Noise in memory as the engines' own: large pages where there are any, so that a large block is few pieces.
+pub(super) fn noise_in_large_pages(bytes: usize) -> io::Result<Aligned> {
+    let mut memory = Aligned::new(bytes)?;
+    noise(memory.bytes_mut());
     Ok(memory)
 }
 

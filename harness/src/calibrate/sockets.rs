@@ -323,7 +323,7 @@ pub fn receive_bytes(socket: TcpStream, wanted: u64) -> io::Result<f64> {
 ///
 /// # Errors
 /// There is no ring, too little memory may be locked, or the connection fails.
-pub fn send(socket: &TcpStream, memory: &MmapMut, block_bytes: usize, zero_copy: bool) -> io::Result<()> {
+pub fn send(socket: &TcpStream, memory: &[u8], block_bytes: usize, zero_copy: bool) -> io::Result<()> {
     let mut uring: IoUring = IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(8)?;
     let descriptor: RawFd = socket.as_raw_fd();
     if zero_copy {

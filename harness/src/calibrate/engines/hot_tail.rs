@@ -77,7 +77,7 @@ fn measure(bench: &mut Bench<'_>, engine: EngineKind) -> anyhow::Result<Found> {
     let memory =
         copies(engine).then(|| noise_in_large_pages(TAIL_BYTES as usize)).transpose().context("memory to send")?;
     let ceiling = |lab: &mut Lab| match &memory {
-        Some(memory) => lab.send_through(memory, chunk_bytes),
+        Some(memory) => lab.send_through(memory.bytes(), chunk_bytes),
         None => sample(lab, SENDFILE),
     };
     let mut found = Found::default();
