@@ -28,7 +28,7 @@ pub mod table;
 pub use case::{Case, Unit};
 pub use ceilings::{Ceilings, Figure, Sample};
 
-use crate::config::{Placement, Usage};
+use crate::config::{Placement, Usage, folder_of};
 use crate::cost::{device::Device, machine};
 use crate::run::{cache, exit, facts, interrupt::Interrupts, screen::Screen, settle, utc::Utc};
 use anyhow::Context;
@@ -80,7 +80,7 @@ impl Options {
     /// Before minutes are spent on what could not be kept.
     fn check_json(&self) -> anyhow::Result<()> {
         let Some(file) = self.json.as_deref().filter(|file| *file != Path::new("-")) else { return Ok(()) };
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder_of(file);
         let what = match (folder.is_dir(), file.is_dir()) {
             (true, false) => return Ok(()),
             (true, true) => "is a directory; name a file in it".to_owned(),

@@ -301,6 +301,12 @@ impl RunConfig {
 
 /// Shards of one node.
 const SHARDS_MAX: u64 = broker::node::SHARDS_MAX as u64;
+/// The folder in which a file lies that was named on the command line, perhaps by its name alone.
+#[must_use]
+pub fn folder_of(file: &Path) -> &Path {
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// The folder that holds results: `results` in the root of the checkout that holds the current directory, or else in the current
 /// directory.
 ///

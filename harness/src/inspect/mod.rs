@@ -8,6 +8,7 @@
 
 mod later;
 
+use crate::config::folder_of;
 use crate::run::exit;
 use anyhow::{Context, bail};
 use later::{Known, later_batch};
@@ -63,7 +64,7 @@ fn logs(path: &Path) -> anyhow::Result<Vec<LogFiles>> {
     if path.is_file() {
         let base =
             segment_base(path).with_context(|| format!("{} is no segment: its name is no offset", path.display()))?;
-        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder = folder_of(path);
         let listed = fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;
         let bases: Vec<u64> = listed.flatten().filter_map(|entry| segment_base(&entry.path())).collect();
         let start = bases.iter().copied().min().unwrap_or(base);
