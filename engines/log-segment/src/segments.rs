@@ -112,6 +112,9 @@ pub struct Segments<F> {
     /// Recent commit boundaries, rising; each with the first offset of its segment.
     marks: VecDeque<(Offset, Boundary)>,
     read_ends: [Cell<Option<(Offset, Boundary)>>; READ_ENDS],
+    /// The offset that [`Segments::bytes_after`] was last asked for (each append asks for the durable mark), its segment and the place in it;
+    /// none since segments have come or gone.
+    counted_from: Cell<Option<(Offset, Offset, u64)>>,
     /// Given up, not yet unlinked because something still uses them: oldest first.
     dying: VecDeque<(Offset, Rc<Held>, F)>,
     index_interval_bytes: u64,
@@ -153,6 +156,7 @@ impl<F> Segments<F> {
             segments,
             marks: VecDeque::with_capacity(MARKS_MAX + 1),
             read_ends: [const { Cell::new(None) }; READ_ENDS],
+            counted_from: Cell::new(None),
             dying: VecDeque::new(),
             index_interval_bytes: config.index_interval_bytes,
             framing: config.framing,
@@ -212,10 +216,15 @@ impl<F> Segments<F> {
     /// what recovery takes to be at most `inflight_bytes_max` in a log that is written for durable acknowledgement.
     #[must_use]
     pub fn bytes_after(&self, offset: Offset) -> u64 {
-        let Some(segment) = self.holding(offset) else { return 0 };
-        let known = self.boundary_at_or_before(segment, offset);
-        let later = self.segments.iter().rev().take_while(|later| later.base > segment.base);
-        segment.bytes - known.position + later.map(Segment::bytes).sum::<u64>()
+        let known = self.counted_from.get().filter(|(asked, ..)| *asked == offset);
+        let known = known.or_else(|| {
+            let segment = self.holding(offset)?;
+            Some((offset, segment.base, self.boundary_at_or_before(segment, offset).position))
+        });
+        self.counted_from.set(known);
+        let Some((_, base, position)) = known else { return 0 };
+        let from_there = self.segments.iter().rev().take_while(|segment| segment.base >= base);
+        from_there.map(Segment::bytes).sum::<u64>() - position
     }
 
     /// The segment that holds `offset`; the active one for the log's end.
@@ -260,6 +269,7 @@ impl<F> Segments<F> {
         let PreparedFile { bytes: capacity, mut index, .. } = file;
         debug_assert_eq!(index.interval_bytes(), self.index_interval_bytes.max(1));
         index.rebase(base);
+        self.counted_from.set(None);
         self.segments.push_back(Segment {
             base,
             end: base,
@@ -393,6 +403,7 @@ impl<F> Segments<F> {
         while self.segments.front().is_some_and(|oldest| oldest.state == State::Sealed && oldest.end <= before)
             && self.segments.len() > 1
         {
+            self.counted_from.set(None);
             let Segment { base, lease, handle, .. } = self.segments.pop_front().expect("just looked at");
             self.dying.push_back((base, lease, handle));
         }
