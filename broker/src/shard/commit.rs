@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{CommitPolicy, Durability, stages::timed};
 use futures_lite::future::{block_on, or, poll_once};
-use log_api::{FlushGroup, Level, LogEngine, LogId, Offset, Stage};
+use log_api::{Capabilities, FlushGroup, Level, LogEngine, LogId, Offset, Stage};
 use shard_ring::{Event, sleep, yield_now};
 use std::{
     cell::{Cell, RefCell},
@@ -47,9 +47,9 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    pub(super) fn new(id: FlushGroup, policy: CommitPolicy) -> Self {
+    pub(super) fn new(id: FlushGroup, policy: CommitPolicy, engine: &Capabilities) -> Self {
         let committers = match policy {
-            CommitPolicy::Inflight(n) => n,
+            CommitPolicy::Inflight(n) => engine.commits_in_flight(n),
             CommitPolicy::Linger(_) | CommitPolicy::Each => 1,
         };
         Self {

@@ -344,7 +344,7 @@ impl<E: LogEngine> Shard<E> {
             let recovery = engine.open(log).await?;
             let id = engine.group(log);
             let group = groups.iter().position(|group| group.id == id).unwrap_or_else(|| {
-                groups.push(Group::new(id, config.commit));
+                groups.push(Group::new(id, config.commit, &E::CAPABILITIES));
                 groups.len() - 1
             });
             groups[group].add(partitions.len());

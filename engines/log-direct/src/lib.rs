@@ -164,6 +164,7 @@ impl LogEngine for Direct {
         readable: true,
         send_paths: &[SendPath::Copy],
         kernel_copies_in: 0,
+        last_page_follows: true,
     };
 
     async fn open(&self, log: LogId) -> Result<Recovery, OpenError> {

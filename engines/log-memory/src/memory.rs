@@ -137,6 +137,7 @@ impl LogEngine for Memory {
         readable: true,
         send_paths: &[SendPath::Copy],
         kernel_copies_in: 0,
+        last_page_follows: false,
     };
 
     async fn open(&self, log: LogId) -> Result<Recovery, OpenError> {

@@ -61,6 +61,7 @@ impl LogEngine for Null {
         readable: false,
         send_paths: &[],
         kernel_copies_in: 0,
+        last_page_follows: false,
     };
 
     /// Required. The core opens each log once, before anything else is asked of it, and believes the marks: it acknowledges

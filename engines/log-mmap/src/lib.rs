@@ -78,6 +78,7 @@ impl LogEngine for Mmap {
         readable: true,
         send_paths: &[SendPath::Sendfile, SendPath::Copy],
         kernel_copies_in: 0,
+        last_page_follows: false,
     };
 
     async fn open(&self, log: LogId) -> Result<Recovery, OpenError> {

@@ -98,6 +98,7 @@ impl LogEngine for PageCache {
         readable: true,
         send_paths: &[SendPath::Sendfile, SendPath::Copy],
         kernel_copies_in: 1,
+        last_page_follows: false,
     };
 
     async fn open(&self, log: LogId) -> Result<Recovery, OpenError> {

@@ -305,6 +305,28 @@ fn with_several_in_the_air_each_commit_is_one_write_and_its_tail_goes_with_the_n
 }
 
 #[test]
+fn four_commits_on_the_device_are_as_many_in_flight_as_the_engine_declares() {
+    const DEPTH: u32 = 4;
+    let inflight = u64::from(<crate::Direct as log_api::LogEngine>::CAPABILITIES.commits_in_flight(DEPTH));
+    let mut world = World::with_blocks_of(64 * PAGE);
+    let launch = |world: &mut World| {
+        while world.offset - world.flights.durable().offset.0 < inflight {
+            world.append(2 * PAGE + 1000);
+            world.commit(Level::Durable);
+        }
+    };
+    launch(&mut world);
+    for _ in 0..20 {
+        // The oldest first: its page goes with the next one, and so does its acknowledgement.
+        let at = |air: &Air| if let Air::Write(write) = air { write.at } else { u64::MAX };
+        let oldest = (0..world.device.air.len()).min_by_key(|&index| at(&world.device.air[index])).unwrap();
+        world.land(oldest);
+        launch(&mut world);
+    }
+    assert_eq!(world.device.air.len(), DEPTH as usize);
+}
+
+#[test]
 fn one_flush_speaks_for_all_that_was_placed_before_it_and_synchronous_writes_need_none() {
     let mut world = World::new();
     world.append(10);

@@ -235,6 +235,7 @@ impl<const BUG: u8> LogEngine for Toy<BUG> {
         readable: true,
         send_paths: &[SendPath::Copy, SendPath::Sendfile],
         kernel_copies_in: 1,
+        last_page_follows: false,
     };
 
     async fn open(&self, log: LogId) -> Result<Recovery, OpenError> {

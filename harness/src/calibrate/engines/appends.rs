@@ -50,9 +50,9 @@ pub struct Appends {
     pub value_bytes: usize,
     /// Level of the commits.
     pub level: Level,
-    /// Commits in flight. Where they may wait (several at once, or durable ones) one task more gathers the next group meanwhile, as a shard
-    /// does.
-    pub inflight: usize,
+    /// Commits on the device at once ([`log_api::Capabilities::commits_in_flight`]). Where they may wait (several at once, or durable ones) one
+    /// task more gathers the next group meanwhile, as a shard does.
+    pub inflight: u32,
     /// Bytes that a task appends before it commits; at least a batch.
     pub gather_bytes: u64,
     /// Each batch is verified before it is appended, as a shard does.
@@ -177,17 +177,18 @@ impl Appends {
     }
 
     async fn append<E: LogEngine>(&self, log: &Log<E>, encoded: &Rc<Encoded>, bytes_max: u64) -> anyhow::Result<u64> {
-        let count = self.inflight + usize::from(self.gathers_ahead());
+        let inflight = E::CAPABILITIES.commits_in_flight(self.inflight);
+        let count = inflight + u32::from(self.gathers_ahead());
         let tasks = Rc::new(Tasks {
             left: Cell::new(count),
-            may_commit: Cell::new(self.inflight),
+            may_commit: Cell::new(inflight),
             committed: Event::new(),
             bytes: Cell::new(0),
             failed: RefCell::new(None),
             ended: Event::new(),
         });
         // Each task takes its share.
-        let end = End { at: Instant::now() + WINDOW, bytes: bytes_max / count as u64 };
+        let end = End { at: Instant::now() + WINDOW, bytes: bytes_max / u64::from(count) };
         for _ in 0..count {
             let (of, log, encoded, tasks) = (*self, log.clone(), encoded.clone(), tasks.clone());
             spawn_local(async move {
@@ -259,9 +260,9 @@ struct End {
 
 /// The tasks of a window.
 struct Tasks {
-    left: Cell<usize>,
+    left: Cell<u32>,
     /// Commits that may still begin.
-    may_commit: Cell<usize>,
+    may_commit: Cell<u32>,
     committed: Event,
     bytes: Cell<u64>,
     failed: RefCell<Option<anyhow::Error>>,

@@ -33,7 +33,7 @@ pub(super) fn cases() -> Vec<EngineCase> {
             records: 1,
             value_bytes: bytes as usize,
             level: Level::Placed,
-            inflight: depth as usize,
+            inflight: depth,
             gather_bytes: bytes,
             verify: false,
             burst: false,
@@ -51,7 +51,7 @@ pub(super) fn cases() -> Vec<EngineCase> {
         for bytes in COMMITS {
             let ceiling = Case::DirectWrite { block_bytes: bytes, depth: inflight, sync: Sync::Dsync };
             let name = format!("durable, commits of {}, ×{inflight}", block(bytes));
-            cases.push(appends::overwriting(name, ENGINE, grouped(bytes, inflight as usize), ceiling, 0.9));
+            cases.push(appends::overwriting(name, ENGINE, grouped(bytes, inflight), ceiling, 0.9));
         }
     }
     cases.push(EngineCase {
@@ -70,7 +70,7 @@ pub(super) fn cases() -> Vec<EngineCase> {
 }
 
 /// Messages of 1 KB in batches of one, committed durably when `bytes` of them are there.
-pub(super) fn grouped(bytes: u64, inflight: usize) -> Appends {
+pub(super) fn grouped(bytes: u64, inflight: u32) -> Appends {
     let (records, value_bytes) = (1, 1 << 10);
     // The last batch would begin below the size and end beyond it.
     let gather_bytes = bytes - Appends::batch_bytes(records, value_bytes) / 2;

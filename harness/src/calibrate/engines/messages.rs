@@ -35,8 +35,7 @@ const RAW_WINDOW: Duration = Duration::from_millis(130);
 
 pub(super) fn cases() -> Vec<EngineCase> {
     let hot = Case::BufferedWrite { block_bytes: BLOCK_BYTES_MAX as u64, pages: Pages::Hot };
-    let device =
-        Case::DirectWrite { block_bytes: BLOCK_BYTES_MAX as u64, depth: MESSAGES.inflight as u32, sync: Sync::None };
+    let device = Case::DirectWrite { block_bytes: BLOCK_BYTES_MAX as u64, depth: MESSAGES.inflight, sync: Sync::None };
     vec![case(EngineKind::PageCache, hot), case(EngineKind::Direct, device)]
 }
 
