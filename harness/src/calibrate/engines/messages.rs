@@ -11,6 +11,7 @@ use crate::calibrate::{
     case::{Pages, Sync},
     ceilings::median,
     lab::Lab,
+    memory::warm,
 };
 use broker::EngineKind;
 use log_api::{Level, LogEngine};
@@ -105,6 +106,7 @@ impl Measurement for Alone {
         let message_bytes = encoded.bytes().len() as f64;
         let before = self.raw(log, lab).await?;
         MESSAGES.calm(log).await?;
+        warm(BYTES_MAX as usize);
         let figure = MESSAGES.window_of(log, &encoded, BYTES_MAX).await? / message_bytes;
         let after = self.raw(log, lab).await?;
         Ok(Pair { figure, ceiling: (before + after) / 2.0 / message_bytes })
