@@ -71,3 +71,24 @@ pub enum Availability {
     /// It cannot; the reason in words, with what to change.
     Unavailable(String),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_commit_more_is_in_flight_where_the_last_page_follows_and_there_are_several() {
+        let engine = |last_page_follows| Capabilities {
+            name: "",
+            mechanism: "",
+            durable: true,
+            persistent: true,
+            readable: true,
+            send_paths: &[],
+            kernel_copies_in: 0,
+            last_page_follows,
+        };
+        let inflight = |follows| [1, 2, 4].map(|depth| engine(follows).commits_in_flight(depth));
+        assert_eq!((inflight(false), inflight(true)), ([1, 2, 4], [1, 3, 5]));
+    }
+}
