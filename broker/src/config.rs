@@ -17,7 +17,7 @@ pub enum Durability {
 /// `inflight:1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CommitPolicy {
-    /// At most this many commits of a flush group are on the device at once
+    /// This many commits of a flush group are on the device at once
     /// ([`commits_in_flight`](log_api::Capabilities::commits_in_flight)); what arrives while they run is the next. With one, and durability
     /// `durable`, the next waits some microseconds for messages of those whom the last one answered, where these come in time.
     Inflight(u32),

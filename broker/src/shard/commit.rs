@@ -361,3 +361,21 @@ impl<E: LogEngine> Core<E> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use log_memory::Memory;
+
+    #[test]
+    fn a_group_has_as_many_committers_as_its_engine_needs_to_keep_so_many_commits_on_the_device() {
+        let committers = |policy, last_page_follows| {
+            let engine = Capabilities { last_page_follows, ..Memory::CAPABILITIES };
+            Group::new(FlushGroup(0), policy, &engine).committers()
+        };
+        assert_eq!([false, true].map(|follows| committers(CommitPolicy::Inflight(3), follows)), [3, 4]);
+        for policy in [CommitPolicy::Inflight(1), CommitPolicy::Each, CommitPolicy::Linger(Duration::ZERO)] {
+            assert_eq!(committers(policy, true), 1, "{policy}");
+        }
+    }
+}

@@ -49,14 +49,14 @@ pub struct Capabilities {
     /// Copies of a payload byte that the kernel makes on the way in, by design: one into the page cache, none for a mapping or for
     /// O_DIRECT. The engine's own copies are counted, not declared.
     pub kernel_copies_in: u32,
-    /// With several commits of a log in flight, the page in which the last one ends goes to the device with the one that follows, and only then
-    /// is the last one acknowledged.
+    /// With several commits of a log in flight, the page in which the last one ends may go to the device with the one that follows, and the last
+    /// one is acknowledged only then.
     pub last_page_follows: bool,
 }
 
 impl Capabilities {
-    /// Commits of a log in flight, when `depth` of them (at least 1) are to be on the device at once: where the oldest of several only waits for
-    /// a page that its successor takes along, one more.
+    /// Commits of a log in flight, when `depth` of them (at least 1) are to be on the device at once as long as they follow each other: where the
+    /// oldest of several only waits for a page that its successor takes along, one more. After a pause all of them may be on the device.
     #[must_use]
     pub const fn commits_in_flight(&self, depth: u32) -> u32 {
         if depth > 1 && self.last_page_follows { depth + 1 } else { depth }

@@ -113,7 +113,7 @@ pub struct Segments<F> {
     marks: VecDeque<(Offset, Boundary)>,
     read_ends: [Cell<Option<(Offset, Boundary)>>; READ_ENDS],
     /// The offset that [`Segments::bytes_after`] was last asked for (each append asks for the durable mark), its segment and the place in it;
-    /// none since segments have come or gone.
+    /// none since segments have gone.
     counted_from: Cell<Option<(Offset, Offset, u64)>>,
     /// Given up, not yet unlinked because something still uses them: oldest first.
     dying: VecDeque<(Offset, Rc<Held>, F)>,
@@ -152,9 +152,12 @@ impl<F> Segments<F> {
         let segments: VecDeque<Segment<F>> = finished.chain([last]).collect();
         let follow = segments.iter().zip(segments.iter().skip(1)).all(|(one, next)| one.end == next.base);
         assert!(follow, "each segment starts where the one before it ends");
+        let mut marks = VecDeque::with_capacity(MARKS_MAX + 1);
+        // Everything that recovery keeps is durable: the index's last entry before the end is not where the undurable begins.
+        marks.extend(segments.back().map(|active| (active.base, active.end_boundary())));
         Self {
             segments,
-            marks: VecDeque::with_capacity(MARKS_MAX + 1),
+            marks,
             read_ends: [const { Cell::new(None) }; READ_ENDS],
             counted_from: Cell::new(None),
             dying: VecDeque::new(),
@@ -269,7 +272,6 @@ impl<F> Segments<F> {
         let PreparedFile { bytes: capacity, mut index, .. } = file;
         debug_assert_eq!(index.interval_bytes(), self.index_interval_bytes.max(1));
         index.rebase(base);
-        self.counted_from.set(None);
         self.segments.push_back(Segment {
             base,
             end: base,

@@ -179,6 +179,8 @@ fn run(steps: &[Step]) {
                 let kept = model.segments.partition_point(|(base, ..)| *base < dead.start);
                 assert!(dead.start <= share(before).max(Offset(first)));
                 model.segments.drain(..kept);
+                let expected = if marked >= segments.start() { model.bytes_after(marked) } else { 0 };
+                assert_eq!(segments.bytes_after(marked), expected);
             }
         }
     }
@@ -191,6 +193,22 @@ proptest! {
     fn reads_are_planned_right(steps in vec(step(), 1..150)) {
         run(&steps);
     }
+}
+
+/// Everything that recovery keeps is durable, wherever the index has its last entry: a batch as large as the bound of what is not has room.
+#[test]
+fn nothing_lies_after_the_end_that_recovery_found() {
+    let active = ActiveSegment {
+        base: Offset(0),
+        end: Offset(3),
+        path: PathBuf::new(),
+        bytes: INTERVAL - 1,
+        capacity: SEGMENT_BYTES,
+        index: SparseIndex::new(Offset(0), INTERVAL, SEGMENT_BYTES),
+        tail: Vec::new(),
+    };
+    let segments = Segments::new(&config(), Vec::new(), (active, ()));
+    assert_eq!(segments.bytes_after(Offset(3)), 0);
 }
 
 /// A consumer at the tail costs no look at the data: each read from the last end to the last mark is exact.

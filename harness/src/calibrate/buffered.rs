@@ -28,8 +28,6 @@ pub const DURABLE_BYTES: u64 = 128 << 20;
 pub struct Buffered {
     plain: File,
     from: MmapMut,
-    /// All pages of the plain segment are in the page cache.
-    hot: bool,
 }
 
 impl Buffered {
@@ -41,17 +39,16 @@ impl Buffered {
         let mut from = MmapMut::map_anon(super::BLOCK_BYTES_MAX)?;
         noise(&mut from);
         let plain = place.allocated("buffered", PLAIN_BYTES)?;
-        let mut made = Self { plain, from, hot: false };
+        let made = Self { plain, from };
         // The machine's host may hand out memory only now.
         made.warm_up()?;
         Ok(made)
     }
 
-    fn warm_up(&mut self) -> io::Result<()> {
+    fn warm_up(&self) -> io::Result<()> {
         for at in (0..PLAIN_BYTES).step_by(self.from.len()) {
             self.plain.write_all_at(&self.from, at)?;
         }
-        self.hot = true;
         Ok(())
     }
 
@@ -59,15 +56,14 @@ impl Buffered {
     ///
     /// # Errors
     /// A write fails.
-    pub fn write(&mut self, block: usize, pages: Pages, window: Duration) -> io::Result<Sample> {
+    pub fn write(&self, block: usize, pages: Pages, window: Duration) -> io::Result<Sample> {
         match pages {
             Pages::Fresh => {
                 // Cutting it drops its dirty pages: nothing of it is ever written back.
                 allocate(&self.plain, PLAIN_BYTES)?;
-                self.hot = false;
             }
-            Pages::Hot if !self.hot => self.warm_up()?,
-            Pages::Hot => {}
+            // Also where they are there: the machine's host may have taken back what lay idle.
+            Pages::Hot => self.warm_up()?,
         }
         let from = &self.from[..block];
         let begun = Instant::now();

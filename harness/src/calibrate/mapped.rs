@@ -9,6 +9,8 @@ use std::{io, time::Duration};
 pub const BYTES: u64 = 128 << 20;
 /// Populated at a time, as the engine does.
 const POPULATE_BYTES: usize = 2 << 20;
+/// The smallest page.
+const PAGE_BYTES: usize = 4096;
 
 /// A populated mapping of an allocated file.
 pub struct Mapped {
@@ -39,6 +41,8 @@ impl Mapped {
         // The kernel may have written the pages back meanwhile, whoever made others dirty: then each of them would cost a fault.
         populate(&self.map)?;
         let (from, to) = (&self.from[..block], &mut self.map);
+        // The machine's host may have taken back what lay idle: populating does not touch it.
+        to.iter_mut().step_by(PAGE_BYTES).for_each(|byte| *byte = 1);
         let mut at = 0;
         let per_s = clock::rate(window, block as u64, || {
             if crc {

@@ -2,11 +2,9 @@
 //! this process serves by FUSE. Everything that an engine does, through mappings, io_uring or sendfile, arrives there as writes and
 //! flushes below the file system.
 //!
-//! Root only, and only where `/dev/fuse`, loop devices and `mkfs.ext4` are; everything is taken down when the value is dropped, and what a
-//! process that was killed has left behind when the next disk is made.
+//! Root only, and only where `/dev/fuse`, loop devices and `mkfs.ext4` are; everything is taken down when the value is dropped.
 
 mod device;
-mod left_behind;
 mod served;
 
 pub use device::{Fault, Operation, Survivors};
@@ -39,9 +37,7 @@ impl Disk {
         if !rustix::process::geteuid().is_root() {
             return Err("mounting a loop device needs root".into());
         }
-        left_behind::take_down(&std::env::temp_dir());
-        let root =
-            tempfile::Builder::new().prefix(&left_behind::prefix()).tempdir().map_err(|error| error.to_string())?;
+        let root = tempfile::Builder::new().prefix("highwater-disk-").tempdir().map_err(|error| error.to_string())?;
         let image = root.path().join("image");
         File::create(&image).and_then(|file| file.set_len(bytes)).map_err(|error| error.to_string())?;
         run(&[
