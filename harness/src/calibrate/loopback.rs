@@ -45,10 +45,14 @@ impl Loopback {
         let mut memory = MmapMut::map_anon(super::BLOCK_BYTES_MAX)?;
         noise(&mut memory);
         let file = place.allocated("sendfile", FILE_BYTES)?;
-        for at in (0..FILE_BYTES).step_by(memory.len()) {
-            file.write_all_at(&memory, at)?;
-        }
-        Ok(Self { shard: placement.shards.first().copied(), peer: placement.generator, memory, file })
+        let made = Self { shard: placement.shards.first().copied(), peer: placement.generator, memory, file };
+        made.write_file()?;
+        Ok(made)
+    }
+
+    /// Brings the file's pages into the cache.
+    fn write_file(&self) -> io::Result<()> {
+        (0..FILE_BYTES).step_by(self.memory.len()).try_for_each(|at| self.file.write_all_at(&self.memory, at))
     }
 
     /// The echo over so many connections.
@@ -70,6 +74,10 @@ impl Loopback {
     /// # Errors
     /// A connection or a ring fails.
     pub fn transfer(&self, path: Path, window: Duration) -> anyhow::Result<Sample> {
+        if path == Path::Sendfile {
+            // Hot, as a log's tail is: the kernel, or the machine's host, may have taken back what lay idle.
+            self.write_file().context("write the file to send")?;
+        }
         let (ours, theirs) = pair().context("connect on loopback")?;
         let shard = || match path {
             Path::Send => send(&theirs, &self.memory, super::BLOCK_BYTES_MAX, false),
