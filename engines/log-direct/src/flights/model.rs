@@ -316,13 +316,14 @@ fn four_commits_on_the_device_are_as_many_in_flight_as_the_engine_declares() {
         }
     };
     launch(&mut world);
-    for _ in 0..20 {
+    for round in 0..20 {
         // The oldest first: its page goes with the next one, and so does its acknowledgement.
         let at = |air: &Air| if let Air::Write(write) = air { write.at } else { u64::MAX };
         let oldest = (0..world.device.air.len()).min_by_key(|&index| at(&world.device.air[index])).unwrap();
         world.land(oldest);
         launch(&mut world);
-        assert_eq!(world.device.air.len(), DEPTH as usize, "as long as they follow each other");
+        // The first ones, before anything is held, are all in the air.
+        assert!(round < DEPTH || world.device.air.len() == DEPTH as usize, "round {round}: {}", world.device.air.len());
     }
 }
 
