@@ -5,7 +5,7 @@ use super::{
     ceilings::Sample,
     clock,
     memory::noise,
-    place::{Place, allocate},
+    place::{Place, allocate, bring_in},
 };
 use memmap2::MmapMut;
 use rustix::{
@@ -39,17 +39,7 @@ impl Buffered {
         let mut from = MmapMut::map_anon(super::BLOCK_BYTES_MAX)?;
         noise(&mut from);
         let plain = place.allocated("buffered", PLAIN_BYTES)?;
-        let made = Self { plain, from };
-        // The machine's host may hand out memory only now.
-        made.warm_up()?;
-        Ok(made)
-    }
-
-    fn warm_up(&self) -> io::Result<()> {
-        for at in (0..PLAIN_BYTES).step_by(self.from.len()) {
-            self.plain.write_all_at(&self.from, at)?;
-        }
-        Ok(())
+        Ok(Self { plain, from })
     }
 
     /// `pwrite` of blocks in order. Fresh pages: once through a segment that was just allocated, or for `window` if that is shorter.
@@ -62,8 +52,7 @@ impl Buffered {
                 // Cutting it drops its dirty pages: nothing of it is ever written back.
                 allocate(&self.plain, PLAIN_BYTES)?;
             }
-            // Also where they are there: the machine's host may have taken back what lay idle.
-            Pages::Hot => self.warm_up()?,
+            Pages::Hot => bring_in(&self.plain, &self.from, PLAIN_BYTES)?,
         }
         let from = &self.from[..block];
         let begun = Instant::now();

@@ -4,7 +4,7 @@ use super::{
     case::Path,
     ceilings::Sample,
     memory::noise,
-    place::Place,
+    place::{Place, bring_in},
     sockets::{ask, receive, receive_bytes, send, serve},
 };
 use crate::config::Placement;
@@ -19,7 +19,6 @@ use std::{
     fs::File,
     io,
     net::{TcpListener, TcpStream},
-    os::unix::fs::FileExt,
     time::Duration,
 };
 
@@ -37,7 +36,7 @@ pub struct Loopback {
 }
 
 impl Loopback {
-    /// Makes the file and reads it into the cache by writing it.
+    /// Makes the file.
     ///
     /// # Errors
     /// No space, no memory.
@@ -45,14 +44,7 @@ impl Loopback {
         let mut memory = MmapMut::map_anon(super::BLOCK_BYTES_MAX)?;
         noise(&mut memory);
         let file = place.allocated("sendfile", FILE_BYTES)?;
-        let made = Self { shard: placement.shards.first().copied(), peer: placement.generator, memory, file };
-        made.write_file()?;
-        Ok(made)
-    }
-
-    /// Brings the file's pages into the cache.
-    fn write_file(&self) -> io::Result<()> {
-        (0..FILE_BYTES).step_by(self.memory.len()).try_for_each(|at| self.file.write_all_at(&self.memory, at))
+        Ok(Self { shard: placement.shards.first().copied(), peer: placement.generator, memory, file })
     }
 
     /// The echo over so many connections.
@@ -75,8 +67,8 @@ impl Loopback {
     /// A connection or a ring fails.
     pub fn transfer(&self, path: Path, window: Duration) -> anyhow::Result<Sample> {
         if path == Path::Sendfile {
-            // Hot, as a log's tail is: the kernel, or the machine's host, may have taken back what lay idle.
-            self.write_file().context("write the file to send")?;
+            // Hot, as a log's tail is.
+            bring_in(&self.file, &self.memory, FILE_BYTES).context("write the file to send")?;
         }
         let (ours, theirs) = pair().context("connect on loopback")?;
         let shard = || match path {

@@ -123,6 +123,15 @@ pub fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     Ok(rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes)?)
 }
 
+/// Writes `from` over and over until `bytes`, a multiple of its length, are in the page cache: the kernel, or the machine's host, may have taken
+/// back what lay idle.
+///
+/// # Errors
+/// A write fails.
+pub fn bring_in(file: &File, from: &[u8], bytes: u64) -> io::Result<()> {
+    (0..bytes).step_by(from.len()).try_for_each(|at| file.write_all_at(from, at))
+}
+
 fn zero(file: &File, bytes: u64) -> io::Result<()> {
     let direct = reopen_direct(file)?;
     // As the engines write theirs: a virtual disk may stay slow at what was first written from small pages.
