@@ -29,9 +29,6 @@ const MADE_MAX: u64 = 32;
 /// helper's core.
 const RESTS: u32 = 3;
 
-/// Bytes between two rests: a flush that meets a write of zeros on the device waits for no more than this.
-pub(crate) const SLICE_BYTES: usize = 256 << 10;
-
 /// Shared by the preparers of an engine: the fewer logs, the further ahead each of them is.
 #[derive(Clone, Debug)]
 pub struct Ahead {

@@ -2,7 +2,6 @@
 
 use crate::{
     Haste,
-    ahead::SLICE_BYTES,
     aligned::{Aligned, BLOCK_BYTES},
 };
 use log_api::OpenError;
@@ -147,8 +146,7 @@ impl Files {
         }
         while at < to {
             let begun = Instant::now();
-            let piece = if self.haste.as_ref().is_some_and(|haste| !haste.is_set()) { SLICE_BYTES } else { ZERO_BYTES };
-            let bytes = piece.min(usize::try_from(to - at).unwrap_or(piece));
+            let bytes = ZERO_BYTES.min(usize::try_from(to - at).unwrap_or(ZERO_BYTES));
             self.write_blocks(&mut writer, through_cache, path, &zeros.bytes()[..bytes], at)?;
             at += bytes as u64;
             if let Some(haste) = &self.haste {
