@@ -155,7 +155,25 @@ pub fn mitigations() -> BTreeMap<String, String> {
     files.filter_map(|file| Some((file.file_name().into_string().ok()?, one_line(file.path())?))).collect()
 }
 
-/// The settings that govern write-back.
+/// Blocks of `2^order` free pages and more are handed back to the host, where the guest's kernel does that; taking them again costs milliseconds a
+/// mebibyte. `None`: it does not.
+#[must_use]
+pub fn page_reporting() -> Option<u32> {
+    reporting_order(&one_line(PAGE_REPORTING)?)
+}
+
+/// Where the kernel keeps the order.
+pub const PAGE_REPORTING: &str = "/sys/module/page_reporting/parameters/page_reporting_order";
+
+/// -1 until a host asks for it (`mm/page_reporting.c`); above the largest block of the kernel, nothing is ever handed back.
+fn reporting_order(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|order| *order <= PAGE_ORDER_MAX)
+}
+
+/// MAX_PAGE_ORDER of kernels with pages of 4 KiB.
+pub const PAGE_ORDER_MAX: u32 = 10;
+
+/// The settings that govern write-back, and whether free memory goes back to the host.
 #[must_use]
 pub fn sysctls() -> BTreeMap<String, String> {
     let names = [
@@ -167,7 +185,9 @@ pub fn sysctls() -> BTreeMap<String, String> {
         "dirty_writeback_centisecs",
         "swappiness",
     ];
-    names.iter().filter_map(|name| Some((format!("vm.{name}"), one_line(format!("/proc/sys/vm/{name}"))?))).collect()
+    let vm = names.iter().filter_map(|name| Some((format!("vm.{name}"), one_line(format!("/proc/sys/vm/{name}"))?)));
+    let reporting = one_line(PAGE_REPORTING).map(|order| ("page_reporting_order".to_owned(), order));
+    vm.chain(reporting).collect()
 }
 
 /// Limits that a run can meet: memory that may be locked, open files, the control group's memory.
@@ -215,6 +235,11 @@ mod tests {
     fn a_quota_is_a_number_of_processors() {
         assert_eq!(parse_cpu_max("150000 100000\n"), Some(1.5));
         assert_eq!(parse_cpu_max("max 100000\n"), None);
+    }
+
+    #[test]
+    fn an_order_that_no_block_has_reports_nothing() {
+        assert_eq!(["9", "10", "11", "-1", "4294967295"].map(reporting_order), [Some(9), Some(10), None, None, None]);
     }
 
     #[test]
