@@ -42,14 +42,28 @@ impl Direct {
     /// # Errors
     /// As [`disk_ring::run`].
     pub fn measure(&mut self, operation: Operation, block: u64, depth: u32, window: Duration) -> io::Result<Sample> {
-        let of = Loop {
-            operation,
-            block_bytes: block as usize,
-            depth: depth as usize,
-            span_bytes: BYTES,
-            warm_up: window / WARM_UP_SHARE,
-            window,
-        };
-        disk_ring::run(&self.file, self.memory.bytes_mut(), &of)
+        disk_ring::run(&self.file, self.memory.bytes_mut(), &over_the_file(operation, block, depth, window))
+    }
+
+    /// Writes of the same kind, each copied first to one block after the other of `staging_bytes`.
+    ///
+    /// # Errors
+    /// No memory, and as [`disk_ring::run`].
+    pub fn write_staged(&self, block: u64, depth: u32, window: Duration, staging_bytes: u64) -> io::Result<Sample> {
+        let of = Loop { staged: true, ..over_the_file(Operation::Write, block, depth, window) };
+        let mut memory = noise_in_large_pages((staging_bytes + block) as usize)?;
+        disk_ring::run(&self.file, memory.bytes_mut(), &of)
+    }
+}
+
+fn over_the_file(operation: Operation, block: u64, depth: u32, window: Duration) -> Loop {
+    Loop {
+        operation,
+        block_bytes: block as usize,
+        depth: depth as usize,
+        span_bytes: BYTES,
+        staged: false,
+        warm_up: window / WARM_UP_SHARE,
+        window,
     }
 }

@@ -32,6 +32,9 @@ pub struct Loop {
     pub depth: usize,
     /// Bytes of the file; after its end the loop goes on at its start.
     pub span_bytes: u64,
+    /// What is written is copied first, to one block of the memory after the other, as an engine stages it that keeps its tail for readers. Else
+    /// each in flight has a block of its own, which stays in the processor's cache.
+    pub staged: bool,
     /// Not counted at the start.
     pub warm_up: Duration,
     /// Counted.
@@ -43,33 +46,35 @@ struct Running<'a> {
     uring: IoUring,
     of: &'a Loop,
     buffers: &'a mut [u8],
-    /// Operations in flight that do not share a buffer: fewer than the depth where too little memory may be locked.
+    /// Blocks registered, from the first: fewer than were wanted where too little memory may be locked, and then operations share some.
     slots: usize,
+    pushed: usize,
     at: u64,
     inflight: usize,
     failed: Option<io::Error>,
 }
 
-/// Runs a loop over `file`, which is open with O_DIRECT, with buffers in `memory`: at least a block for each in flight.
+/// Runs a loop over `file`, which is open with O_DIRECT, with buffers in `memory`: at least a block for each in flight, and one more to copy from
+/// where it is staged.
 ///
 /// # Errors
 /// There is no ring, or an operation fails or comes back short.
 pub fn run(file: &File, memory: &mut [u8], of: &Loop) -> io::Result<Sample> {
-    assert!(of.depth * of.block_bytes <= memory.len() && of.block_bytes as u64 <= of.span_bytes, "{of:?}");
+    let blocks = memory.len() / of.block_bytes;
+    assert!(of.depth + usize::from(of.staged) <= blocks && of.block_bytes as u64 <= of.span_bytes, "{of:?}");
     let uring = IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(of.depth as u32)?;
     uring.submitter().register_files(&[file.as_raw_fd()])?;
-    let slots = register(&uring, memory, of)?;
-    let mut running = Running { uring, of, buffers: memory, slots, at: 0, inflight: 0, failed: None };
+    let slots = register(&uring, memory, of.block_bytes, if of.staged { blocks - 1 } else { of.depth })?;
+    let mut running = Running { uring, of, buffers: memory, slots, pushed: 0, at: 0, inflight: 0, failed: None };
     let sample = running.measure();
     running.drain();
     sample
 }
 
-/// Registers a buffer for each operation in flight, or fewer.
-fn register(uring: &IoUring, memory: &mut [u8], of: &Loop) -> io::Result<usize> {
-    let mut slots = of.depth;
+/// Registers `slots` blocks, or fewer.
+fn register(uring: &IoUring, memory: &mut [u8], block_bytes: usize, mut slots: usize) -> io::Result<usize> {
     loop {
-        let whole = [libc::iovec { iov_base: memory.as_mut_ptr().cast(), iov_len: slots * of.block_bytes }];
+        let whole = [libc::iovec { iov_base: memory.as_mut_ptr().cast(), iov_len: slots * block_bytes }];
         // SAFETY: the range lies in `memory`, which is borrowed until the ring is gone.
         match unsafe { uring.submitter().register_buffers(&whole) } {
             Ok(()) => return Ok(slots),
@@ -86,10 +91,12 @@ impl Running<'_> {
         let begun = Instant::now();
         let mut counted_from = None;
         let mut last = begun;
-        (0..self.of.depth).for_each(|slot| self.push(slot));
+        for slot in 0..self.of.depth {
+            self.push(slot)?;
+        }
         loop {
             self.uring.submit_and_wait(1)?;
-            let landed = self.reap();
+            let landed = self.reap()?;
             let now = Instant::now();
             if let Some(error) = self.failed.take() {
                 return Err(error);
@@ -112,23 +119,34 @@ impl Running<'_> {
         }
     }
 
-    fn push(&mut self, slot: usize) {
+    fn push(&mut self, slot: usize) -> io::Result<()> {
         let bytes = self.of.block_bytes;
+        let block = if self.of.staged { self.pushed } else { slot } % self.slots;
+        self.pushed += 1;
+        if self.of.staged {
+            let (staging, from) = self.buffers.split_at_mut(self.buffers.len() - bytes);
+            staging[block * bytes..][..bytes].copy_from_slice(from);
+        }
         let at = self.at;
         self.at = if at + 2 * bytes as u64 > self.of.span_bytes { 0 } else { at + bytes as u64 };
         // Offsets stay below the buffers' end: slots are fewer than were registered.
-        let buffer = self.buffers[slot % self.slots * bytes..].as_mut_ptr();
+        let buffer = self.buffers[block * bytes..].as_mut_ptr();
         let entry = entry(self.of.operation, buffer, bytes as u32, at).user_data(slot as u64);
         // SAFETY: the buffer is registered and stays mapped until `drain` has seen the completion.
         unsafe { self.uring.submission().push(&entry) }.expect("as many entries as are in flight");
         self.inflight += 1;
+        if self.of.staged {
+            // The device has it while the next one is copied.
+            self.uring.submit()?;
+        }
+        Ok(())
     }
 
     /// Takes what has completed and sends the same slots off again; how many.
-    fn reap(&mut self) -> u64 {
+    fn reap(&mut self) -> io::Result<u64> {
         let mut landed = 0;
         loop {
-            let Some(completion) = self.uring.completion().next() else { return landed };
+            let Some(completion) = self.uring.completion().next() else { return Ok(landed) };
             self.inflight -= 1;
             landed += 1;
             match completion.result() {
@@ -137,7 +155,7 @@ impl Running<'_> {
                     self.failed =
                         Some(io::Error::other(format!("{bytes} bytes where {} were asked for", self.of.block_bytes)));
                 }
-                _ if self.failed.is_none() => self.push(completion.user_data() as usize),
+                _ if self.failed.is_none() => self.push(completion.user_data() as usize)?,
                 _ => {}
             }
         }
@@ -186,6 +204,7 @@ mod tests {
             block_bytes: 64 << 10,
             depth: 4,
             span_bytes: 1 << 20,
+            staged: false,
             warm_up: Duration::ZERO,
             window: Duration::from_millis(30),
         };
@@ -193,6 +212,12 @@ mod tests {
         let mut bytes = vec![0; 1 << 20];
         file.read_exact_at(&mut bytes, 0).unwrap();
         assert!(bytes[..64 << 10].iter().all(|byte| *byte == 7));
+        // The last block is what is copied.
+        memory[3 << 16..].fill(9);
+        assert!(run(&direct, &mut memory, &Loop { staged: true, depth: 2, ..of }).unwrap().per_s > 0.0);
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        assert!(bytes[..64 << 10].iter().all(|byte| *byte == 9) && memory[..3 << 16].iter().all(|byte| *byte == 9));
+        memory.fill(7);
         let lone = Loop { operation: Operation::WriteDsync, depth: 1, ..of };
         assert!(run(&direct, &mut memory, &lone).unwrap().p50_ns.is_some());
         memory.fill(0);
@@ -214,6 +239,7 @@ mod tests {
             block_bytes: 4096,
             depth: 8,
             span_bytes: 1 << 20,
+            staged: false,
             warm_up: Duration::ZERO,
             window: Duration::from_secs(60),
         };

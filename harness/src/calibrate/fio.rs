@@ -81,12 +81,18 @@ impl Sustained {
         }
     }
 
+    /// Writes in flight.
+    #[must_use]
+    pub fn depth(self) -> u32 {
+        if self == Self::Direct { 8 } else { 1 }
+    }
+
     fn arguments(self, file: &Path, bytes: u64, block: u64, window: Duration) -> Vec<String> {
         let mut words = job(file, bytes, block, window);
-        words.push("--rw=write".to_owned());
+        words.extend(["--rw=write".to_owned(), format!("--iodepth={}", self.depth())]);
         let own: &[&str] = match self {
             Self::Mmap => &["--ioengine=mmap"],
-            Self::Direct => &["--ioengine=io_uring", "--iodepth=8", "--direct=1", "--fixedbufs=1", "--registerfiles=1"],
+            Self::Direct => &["--ioengine=io_uring", "--direct=1", "--fixedbufs=1", "--registerfiles=1"],
             Self::Buffered => &["--ioengine=psync"],
         };
         words.extend(own.iter().map(|word| (*word).to_owned()));

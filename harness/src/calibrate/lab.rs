@@ -120,6 +120,21 @@ impl Lab {
         self.loopback.send_through(memory, block_bytes)
     }
 
+    /// Direct writes without flushes, each copied first to one block after the other of `staging_bytes`, for `window`: bytes a second. What is left
+    /// of the device where what is written comes from memory instead of the processor's cache.
+    ///
+    /// # Errors
+    /// The system fails an operation.
+    pub fn write_staged(
+        &self,
+        block_bytes: u64,
+        depth: u32,
+        window: Duration,
+        staging_bytes: u64,
+    ) -> anyhow::Result<f64> {
+        Ok(self.disk.direct.write_staged(block_bytes, depth, window, staging_bytes)?.per_s)
+    }
+
     /// One sample of a case.
     ///
     /// # Errors

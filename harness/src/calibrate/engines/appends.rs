@@ -6,7 +6,13 @@ use super::{
     row::Goal,
 };
 use crate::{
-    calibrate::{Case, lab::Lab, memory::warm},
+    calibrate::{
+        Case,
+        case::{Sync, block},
+        ceilings::median,
+        lab::Lab,
+        memory::warm,
+    },
     cost::threads::Threads,
 };
 use broker::EngineKind;
@@ -16,6 +22,7 @@ use log_segment::Pace;
 use shard_ring::{Event, sleep, spawn_local, yield_now};
 use std::{
     cell::{Cell, RefCell},
+    path::PathBuf,
     rc::Rc,
     time::{Duration, Instant},
 };
@@ -130,7 +137,30 @@ impl Appends {
         encoded: &Rc<Encoded>,
         bytes_max: u64,
     ) -> anyhow::Result<f64> {
-        let (bytes, took) = timed(self.append(log, encoded, bytes_max)).await;
+        self.until(log, encoded, WINDOW, bytes_max).await
+    }
+
+    /// The same for so long.
+    ///
+    /// # Errors
+    /// The engine fails.
+    pub async fn window_for<E: LogEngine>(
+        &self,
+        log: &Log<E>,
+        encoded: &Rc<Encoded>,
+        window: Duration,
+    ) -> anyhow::Result<f64> {
+        self.until(log, encoded, window, u64::MAX).await
+    }
+
+    async fn until<E: LogEngine>(
+        &self,
+        log: &Log<E>,
+        encoded: &Rc<Encoded>,
+        window: Duration,
+        bytes_max: u64,
+    ) -> anyhow::Result<f64> {
+        let (bytes, took) = timed(self.append(log, encoded, window, bytes_max)).await;
         Ok(bytes? as f64 / took.as_secs_f64())
     }
 
@@ -176,7 +206,13 @@ impl Appends {
         self.inflight > 1 || self.level == Level::Durable
     }
 
-    async fn append<E: LogEngine>(&self, log: &Log<E>, encoded: &Rc<Encoded>, bytes_max: u64) -> anyhow::Result<u64> {
+    async fn append<E: LogEngine>(
+        &self,
+        log: &Log<E>,
+        encoded: &Rc<Encoded>,
+        window: Duration,
+        bytes_max: u64,
+    ) -> anyhow::Result<u64> {
         let inflight = E::CAPABILITIES.commits_in_flight(self.inflight);
         let count = inflight + u32::from(self.gathers_ahead());
         let tasks = Rc::new(Tasks {
@@ -188,7 +224,7 @@ impl Appends {
             ended: Event::new(),
         });
         // Each task takes its share.
-        let end = End { at: Instant::now() + WINDOW, bytes: bytes_max / u64::from(count) };
+        let end = End { at: Instant::now() + window, bytes: bytes_max / u64::from(count) };
         for _ in 0..count {
             let (of, log, encoded, tasks) = (*self, log.clone(), encoded.clone(), tasks.clone());
             spawn_local(async move {
@@ -289,12 +325,13 @@ impl Tasks {
 }
 
 /// Appends beside a ceiling.
-#[derive(Clone, Copy)]
 struct Against {
     appends: Appends,
     ceiling: Case,
     /// The log overwrites segments that it gave up, as the ceiling overwrites its file, and as each log does that has come to its retention.
     overwrites: bool,
+    /// Shares of the same ceiling where each write is copied first into as much memory as the engine's.
+    of_staged: Vec<f64>,
 }
 
 impl Against {
@@ -302,6 +339,18 @@ impl Against {
     /// lends it to both. Flushes leave nothing to lend.
     fn may_be_lent(&self) -> bool {
         self.overwrites && self.appends.level != Level::Durable
+    }
+
+    /// What an engine that stages what it appends, and keeps it for readers, could reach: a ceiling's few blocks stay in the processor's cache.
+    async fn staged<E: LogEngine>(&self, log: &Log<E>, lab: &Lab) -> anyhow::Result<Option<f64>> {
+        let Case::DirectWrite { block_bytes, depth, sync: Sync::None } = self.ceiling else { return Ok(None) };
+        self.appends.calm(log).await?;
+        lab.write_staged(block_bytes, depth, WINDOW, self.staging_bytes()).map(Some)
+    }
+
+    fn staging_bytes(&self) -> u64 {
+        let config = self.appends.configure(EngineConfig::new(PathBuf::new()));
+        config.inflight_bytes_max + config.tail_cache_bytes
     }
 
     fn sample(&self, lab: &mut Lab) -> anyhow::Result<f64> {
@@ -340,30 +389,44 @@ impl Measurement for Against {
             self.appends.calm(log).await?;
         }
         let after = self.sample(lab)?;
+        self.of_staged.extend(self.staged(log, lab).await?.map(|staged| figure / staged));
         Ok(Pair { figure, ceiling: (before + after) / 2.0 })
+    }
+
+    fn binds(&self) -> Option<String> {
+        let (share, staging) = (median(&self.of_staged)?, block(self.staging_bytes()));
+        Some(format!("{share:.2} of the same loop where it copies what it writes first, through {staging} of memory"))
     }
 }
 
 /// A case that appends, held to `ceiling`.
 pub(super) fn case(name: String, engine: EngineKind, appends: Appends, ceiling: Case, least: f64) -> EngineCase {
-    against(name, engine, Against { appends, ceiling, overwrites: false }, least)
+    against(name, engine, appends, ceiling, false, least)
 }
 
 /// The same of a log that overwrites segments that it gave up.
 pub(super) fn overwriting(name: String, engine: EngineKind, appends: Appends, ceiling: Case, least: f64) -> EngineCase {
-    against(name, engine, Against { appends, ceiling, overwrites: true }, least)
+    against(name, engine, appends, ceiling, true, least)
 }
 
-fn against(name: String, engine: EngineKind, against: Against, least: f64) -> EngineCase {
+fn against(
+    name: String,
+    engine: EngineKind,
+    appends: Appends,
+    ceiling: Case,
+    overwrites: bool,
+    least: f64,
+) -> EngineCase {
     EngineCase {
         name,
         engine,
         unit: "B/s",
-        ceiling: against.ceiling.to_string(),
+        ceiling: ceiling.to_string(),
         goal: Goal::AtLeast(least),
         long: false,
         measure: Box::new(move |bench: &mut Bench<'_>| -> anyhow::Result<Found> {
-            in_process::run(bench, engine, |config| against.appends.configure(config), against)
+            let against = Against { appends, ceiling, overwrites, of_staged: Vec::new() };
+            in_process::run(bench, engine, |config| appends.configure(config), against)
         }),
     }
 }

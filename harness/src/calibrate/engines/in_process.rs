@@ -52,6 +52,11 @@ pub trait Measurement: Send + 'static {
 
     /// One window of the engine beside its ceiling.
     fn pair<E: LogEngine>(&mut self, log: &Log<E>, lab: &mut Lab) -> impl Future<Output = anyhow::Result<Pair>>;
+
+    /// What it has found out itself of what binds.
+    fn binds(&self) -> Option<String> {
+        None
+    }
 }
 
 /// A log of an engine that is being measured.
@@ -231,7 +236,7 @@ impl<M: Measurement> Session<M> {
             used.add(&before, &Used::now(log));
             sleep(PAUSE).await;
         }
-        found.binds = used.binds();
+        found.binds = self.measurement.binds().into_iter().chain(used.binds()).collect();
         Ok(found)
     }
 }

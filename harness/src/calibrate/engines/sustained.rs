@@ -2,8 +2,8 @@
 
 use super::{
     Bench, EngineCase, Found, Pair,
-    appends::Encoded,
-    in_process::{self, LOG, Log, Measurement, timed},
+    appends::Appends,
+    in_process::{self, LOG, Log, Measurement},
     row::Goal,
 };
 use crate::{
@@ -12,16 +12,14 @@ use crate::{
 };
 use broker::EngineKind;
 use log_api::{EngineConfig, Level, LogEngine};
-use shard_ring::yield_now;
-use std::{
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, rc::Rc, time::Duration};
 
 /// Length of an engine's window, and of fio's: several times what the kernel lets be dirty takes to write.
 const WINDOW: Duration = Duration::from_secs(20);
 /// Bytes of a batch, and of fio's block.
 const BATCH_BYTES: usize = 256 << 10;
+/// What an engine appends between two commits where one is in flight.
+const GATHER_BYTES: u64 = 1 << 20;
 /// About the bytes that a log keeps: what is given up while it is dirty is never written.
 const KEPT_BYTES: u64 = 8 << 30;
 /// Bytes of a segment, [`EngineConfig::new`]'s.
@@ -77,31 +75,26 @@ struct Sustained {
     file: Named,
 }
 
+impl Sustained {
+    /// As many commits in flight as fio has writes, each as large.
+    fn appends(&self) -> Appends {
+        let (records, value_bytes, level) = (1, BATCH_BYTES, Level::Placed);
+        let inflight = self.mechanism.depth();
+        let gather_bytes = if inflight > 1 { BATCH_BYTES as u64 } else { GATHER_BYTES };
+        Appends { records, value_bytes, level, inflight, gather_bytes, verify: false, burst: false }
+    }
+}
+
 impl Measurement for Sustained {
     const KEPT_SEGMENTS: usize = (KEPT_BYTES / SEGMENT_BYTES) as usize;
 
     async fn pair<E: LogEngine>(&mut self, log: &Log<E>, _lab: &mut Lab) -> anyhow::Result<Pair> {
-        let (bytes, took) = timed(append(log)).await;
-        let figure = bytes? as f64 / took.as_secs_f64();
+        let appends = self.appends();
+        let figure = appends.window_for(log, &Rc::new(appends.encoded()), WINDOW).await?;
         // What the engine left dirty is not fio's to write.
         log.engine.commit(&[log.engine.group(LOG)], Level::Durable).await?;
         let ceiling = fio::sustained(self.mechanism, &self.file.0, self.span, BATCH_BYTES as u64, WINDOW)?.per_s;
         std::fs::remove_file(&self.file.0)?;
         Ok(Pair { figure, ceiling })
     }
-}
-
-async fn append<E: LogEngine>(log: &Log<E>) -> anyhow::Result<u64> {
-    let encoded = Encoded::new(1, BATCH_BYTES);
-    let begun = Instant::now();
-    let mut bytes = 0;
-    while begun.elapsed() < WINDOW {
-        for _ in 0..4 {
-            log.append(encoded.batch(), Level::Placed).await?;
-            bytes += encoded.bytes().len() as u64;
-        }
-        log.commit(Level::Placed).await?;
-        yield_now().await;
-    }
-    Ok(bytes)
 }
