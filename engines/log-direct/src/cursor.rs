@@ -22,9 +22,12 @@ const CURSORS_MAX: usize = 16;
 /// 3.11 and 3.03.
 pub(crate) const AHEAD_SCAN: usize = 8;
 
-/// Runs in flight for one who scans while bytes appended wait to be written, in whichever log: a commit queues behind them on the device, and
-/// behind the sends that they feed on the shard.
-pub(crate) const AHEAD_BESIDE: usize = 1;
+/// Bytes of a run for one who scans while others append, in whichever log, and then none is read ahead: a commit queues behind reads on the device,
+/// and behind the sends that they feed on the shard.
+pub(crate) const BYTES_BESIDE: u64 = 256 << 10;
+
+/// Reads from the device without an append between them, after which nobody appends: a scan has the device for itself again.
+const CALM_READS: u64 = 16;
 
 /// Runs in flight for a tail reader that has fallen out of the tail cache: it is about to catch up.
 pub(crate) const AHEAD_HOT: usize = 1;
@@ -49,9 +52,20 @@ pub(crate) struct Cursor {
 pub(crate) struct Cursors {
     cursors: RefCell<Vec<Cursor>>,
     reads: Cell<u64>,
+    /// The clock of appends when it was last looked at, and how many reads there had been when it had moved.
+    appends: Cell<u64>,
+    appended_at: Cell<u64>,
 }
 
 impl Cursors {
+    /// Whether anything was appended within the last [`CALM_READS`] reads. `clock` counts appends.
+    pub(crate) fn are_beside_appends(&self, clock: u64) -> bool {
+        if self.appends.replace(clock) != clock {
+            self.appended_at.set(self.reads.get());
+        }
+        self.reads.get() < self.appended_at.get() + CALM_READS
+    }
+
     /// The cursor of the reader who goes on at `next`. It is the caller's until `put`.
     pub(crate) fn take(&self, log: LogId, next: Offset) -> Option<Cursor> {
         self.reads.set(self.reads.get() + 1);

@@ -96,6 +96,11 @@ impl Memory {
         unwritten == 0 || unwritten + bytes <= self.unwritten_max
     }
 
+    /// Appends so far.
+    pub(crate) fn clock(&self) -> u64 {
+        self.clock.get()
+    }
+
     /// The time of an append.
     pub(crate) fn tick(&self) -> u64 {
         self.clock.set(self.clock.get() + 1);

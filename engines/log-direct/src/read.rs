@@ -2,7 +2,7 @@
 //! of the memory that the bytes are in already. What never lives here: writing.
 
 use crate::{
-    cursor::{AHEAD_BESIDE, AHEAD_HOT, AHEAD_SCAN, Cursor, put_back},
+    cursor::{AHEAD_HOT, AHEAD_SCAN, BYTES_BESIDE, Cursor, put_back},
     log::{Log, State},
     memory::Pin,
     staging::Place,
@@ -45,8 +45,9 @@ impl Log {
         let shared = &self.shared;
         let block_bytes = shared.memory.reading.block_bytes() as u64;
         let known = shared.cursors.take(self.id, read.from);
+        let beside = shared.cursors.are_beside_appends(shared.memory.clock()) || shared.memory.unwritten.get() > 0;
         let (ahead, bytes) = match (read.kind, &known) {
-            (ReadKind::Scan, _) if shared.memory.unwritten.get() > 0 => (AHEAD_BESIDE, block_bytes),
+            (ReadKind::Scan, _) if beside => (0, block_bytes.min(BYTES_BESIDE)),
             (ReadKind::Scan, _) => (AHEAD_SCAN, block_bytes),
             (ReadKind::Hot, Some(_)) => (AHEAD_HOT, block_bytes),
             (ReadKind::Hot, None) => (0, read.bytes_max.min(block_bytes)),
