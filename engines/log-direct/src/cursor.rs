@@ -26,7 +26,8 @@ pub(crate) const AHEAD_SCAN: usize = 8;
 /// and behind the sends that they feed on the shard.
 pub(crate) const BYTES_BESIDE: u64 = 256 << 10;
 
-/// Reads from the device without an append between them, after which nobody appends: a scan has the device for itself again.
+/// Reads that the tail cache did not answer, of all readers, without an append between them: after so many nobody appends, and a scan has the device
+/// for itself again.
 const CALM_READS: u64 = 16;
 
 /// Runs in flight for a tail reader that has fallen out of the tail cache: it is about to catch up.
@@ -53,17 +54,17 @@ pub(crate) struct Cursors {
     cursors: RefCell<Vec<Cursor>>,
     reads: Cell<u64>,
     /// The clock of appends when it was last looked at, and how many reads there had been when it had moved.
-    appends: Cell<u64>,
-    appended_at: Cell<u64>,
+    clock_seen: Cell<u64>,
+    reads_at_append: Cell<u64>,
 }
 
 impl Cursors {
     /// Whether anything was appended within the last [`CALM_READS`] reads. `clock` counts appends.
     pub(crate) fn are_beside_appends(&self, clock: u64) -> bool {
-        if self.appends.replace(clock) != clock {
-            self.appended_at.set(self.reads.get());
+        if self.clock_seen.replace(clock) != clock {
+            self.reads_at_append.set(self.reads.get());
         }
-        self.reads.get() < self.appended_at.get() + CALM_READS
+        clock > 0 && self.reads.get() < self.reads_at_append.get() + CALM_READS
     }
 
     /// The cursor of the reader who goes on at `next`. It is the caller's until `put`.

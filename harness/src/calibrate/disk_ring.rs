@@ -46,7 +46,8 @@ struct Running<'a> {
     uring: IoUring,
     of: &'a Loop,
     buffers: &'a mut [u8],
-    /// Blocks registered, from the first: fewer than were wanted where too little memory may be locked, and then operations share some.
+    /// Blocks registered, from the first: fewer than were wanted where too little memory may be locked. Operations may share some: what they write is
+    /// the same.
     slots: usize,
     pushed: usize,
     at: u64,

@@ -155,8 +155,8 @@ pub fn mitigations() -> BTreeMap<String, String> {
     files.filter_map(|file| Some((file.file_name().into_string().ok()?, one_line(file.path())?))).collect()
 }
 
-/// Blocks of `2^order` free pages and more are handed back to the host, where the guest's kernel does that; taking them again costs milliseconds a
-/// mebibyte. `None`: it does not.
+/// Blocks of `2^order` free pages and more are handed back to the host, where the guest's kernel does that; taking them again costs up to two
+/// milliseconds a mebibyte. `None`: it does not.
 #[must_use]
 pub fn page_reporting() -> Option<u32> {
     reporting_order(&one_line(PAGE_REPORTING)?)

@@ -76,7 +76,7 @@ struct Sustained {
 }
 
 impl Sustained {
-    /// As many commits in flight as fio has writes, each as large.
+    /// As many commits in flight as fio has writes, each as large where there are several.
     fn appends(&self) -> Appends {
         let (records, value_bytes, level) = (1, BATCH_BYTES, Level::Placed);
         let inflight = self.mechanism.depth();
