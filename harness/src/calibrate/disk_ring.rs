@@ -49,7 +49,6 @@ struct Running<'a> {
     /// Blocks registered, from the first: fewer than were wanted where too little memory may be locked. Operations may share some: what they write is
     /// the same.
     slots: usize,
-    pushed: usize,
     at: u64,
     inflight: usize,
     failed: Option<io::Error>,
@@ -66,7 +65,7 @@ pub fn run(file: &File, memory: &mut [u8], of: &Loop) -> io::Result<Sample> {
     let uring = IoUring::builder().setup_single_issuer().setup_defer_taskrun().build(of.depth as u32)?;
     uring.submitter().register_files(&[file.as_raw_fd()])?;
     let slots = register(&uring, memory, of.block_bytes, if of.staged { blocks - 1 } else { of.depth })?;
-    let mut running = Running { uring, of, buffers: memory, slots, pushed: 0, at: 0, inflight: 0, failed: None };
+    let mut running = Running { uring, of, buffers: memory, slots, at: 0, inflight: 0, failed: None };
     let sample = running.measure();
     running.drain();
     sample
@@ -92,12 +91,10 @@ impl Running<'_> {
         let begun = Instant::now();
         let mut counted_from = None;
         let mut last = begun;
-        for slot in 0..self.of.depth {
-            self.push(slot)?;
-        }
+        (0..self.of.depth).for_each(|slot| self.push(slot));
         loop {
             self.uring.submit_and_wait(1)?;
-            let landed = self.reap()?;
+            let landed = self.reap();
             let now = Instant::now();
             if let Some(error) = self.failed.take() {
                 return Err(error);
@@ -120,15 +117,14 @@ impl Running<'_> {
         }
     }
 
-    fn push(&mut self, slot: usize) -> io::Result<()> {
+    fn push(&mut self, slot: usize) {
         let bytes = self.of.block_bytes;
-        let block = if self.of.staged { self.pushed } else { slot } % self.slots;
-        self.pushed += 1;
+        let at = self.at;
+        let block = if self.of.staged { at as usize / bytes } else { slot } % self.slots;
         if self.of.staged {
             let (staging, from) = self.buffers.split_at_mut(self.buffers.len() - bytes);
             staging[block * bytes..][..bytes].copy_from_slice(from);
         }
-        let at = self.at;
         self.at = if at + 2 * bytes as u64 > self.of.span_bytes { 0 } else { at + bytes as u64 };
         // Offsets stay below the buffers' end: slots are fewer than were registered.
         let buffer = self.buffers[block * bytes..].as_mut_ptr();
@@ -136,18 +132,19 @@ impl Running<'_> {
         // SAFETY: the buffer is registered and stays mapped until `drain` has seen the completion.
         unsafe { self.uring.submission().push(&entry) }.expect("as many entries as are in flight");
         self.inflight += 1;
-        if self.of.staged {
-            // The device has it while the next one is copied.
-            self.uring.submit()?;
+        // The device has it while the next one is copied.
+        if self.of.staged
+            && let Err(error) = self.uring.submit()
+        {
+            self.failed = Some(error);
         }
-        Ok(())
     }
 
     /// Takes what has completed and sends the same slots off again; how many.
-    fn reap(&mut self) -> io::Result<u64> {
+    fn reap(&mut self) -> u64 {
         let mut landed = 0;
         loop {
-            let Some(completion) = self.uring.completion().next() else { return Ok(landed) };
+            let Some(completion) = self.uring.completion().next() else { return landed };
             self.inflight -= 1;
             landed += 1;
             match completion.result() {
@@ -156,7 +153,7 @@ impl Running<'_> {
                     self.failed =
                         Some(io::Error::other(format!("{bytes} bytes where {} were asked for", self.of.block_bytes)));
                 }
-                _ if self.failed.is_none() => self.push(completion.user_data() as usize)?,
+                _ if self.failed.is_none() => self.push(completion.user_data() as usize),
                 _ => {}
             }
         }
@@ -168,7 +165,7 @@ impl Running<'_> {
         while self.inflight > 0 {
             match self.uring.submit_and_wait(1) {
                 Err(error) if error.raw_os_error() != Some(libc::EINTR) => break,
-                _ => drop(self.reap()),
+                _ => _ = self.reap(),
             }
         }
     }

@@ -28,7 +28,7 @@ use std::{
 };
 
 /// Length of an engine's window.
-const WINDOW: Duration = Duration::from_millis(500);
+pub(super) const WINDOW: Duration = Duration::from_millis(500);
 /// Before a burst, twice: segments that the last one finished are sealed after a second; and trims are done a second later. Both are flushes, which
 /// take a while, and no processor.
 const SETTLE: Duration = Duration::from_millis(1_500);
@@ -124,10 +124,10 @@ impl Appends {
     /// # Errors
     /// The engine fails.
     pub async fn window<E: LogEngine>(&self, log: &Log<E>, encoded: &Rc<Encoded>) -> anyhow::Result<f64> {
-        self.window_of(log, encoded, self.bytes_max()).await
+        self.window_of(log, encoded, WINDOW, self.bytes_max()).await
     }
 
-    /// The same, of about so many bytes at most.
+    /// The same for so long, or of about so many bytes.
     ///
     /// # Errors
     /// The engine fails.
@@ -135,32 +135,11 @@ impl Appends {
         &self,
         log: &Log<E>,
         encoded: &Rc<Encoded>,
-        bytes_max: u64,
-    ) -> anyhow::Result<f64> {
-        self.until(log, encoded, WINDOW, bytes_max).await
-    }
-
-    /// The same for so long.
-    ///
-    /// # Errors
-    /// The engine fails.
-    pub async fn window_for<E: LogEngine>(
-        &self,
-        log: &Log<E>,
-        encoded: &Rc<Encoded>,
-        window: Duration,
-    ) -> anyhow::Result<f64> {
-        self.until(log, encoded, window, u64::MAX).await
-    }
-
-    async fn until<E: LogEngine>(
-        &self,
-        log: &Log<E>,
-        encoded: &Rc<Encoded>,
         window: Duration,
         bytes_max: u64,
     ) -> anyhow::Result<f64> {
-        let (bytes, took) = timed(self.append(log, encoded, window, bytes_max)).await;
+        let end = End { at: Instant::now() + window, bytes: bytes_max };
+        let (bytes, took) = timed(self.append(log, encoded, end)).await;
         Ok(bytes? as f64 / took.as_secs_f64())
     }
 
@@ -206,13 +185,7 @@ impl Appends {
         self.inflight > 1 || self.level == Level::Durable
     }
 
-    async fn append<E: LogEngine>(
-        &self,
-        log: &Log<E>,
-        encoded: &Rc<Encoded>,
-        window: Duration,
-        bytes_max: u64,
-    ) -> anyhow::Result<u64> {
+    async fn append<E: LogEngine>(&self, log: &Log<E>, encoded: &Rc<Encoded>, end: End) -> anyhow::Result<u64> {
         let inflight = E::CAPABILITIES.commits_in_flight(self.inflight);
         let count = inflight + u32::from(self.gathers_ahead());
         let tasks = Rc::new(Tasks {
@@ -224,7 +197,7 @@ impl Appends {
             ended: Event::new(),
         });
         // Each task takes its share.
-        let end = End { at: Instant::now() + window, bytes: bytes_max / u64::from(count) };
+        let end = End { bytes: end.bytes / u64::from(count), ..end };
         for _ in 0..count {
             let (of, log, encoded, tasks) = (*self, log.clone(), encoded.clone(), tasks.clone());
             spawn_local(async move {

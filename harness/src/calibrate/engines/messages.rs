@@ -2,7 +2,7 @@
 
 use super::{
     Bench, EngineCase, Found, Pair,
-    appends::Appends,
+    appends::{Appends, WINDOW},
     in_process::{self, Log, Measurement, sample_for},
     row::Goal,
 };
@@ -107,7 +107,7 @@ impl Measurement for Alone {
         let before = self.raw(log, lab).await?;
         MESSAGES.calm(log).await?;
         warm(BYTES_MAX as usize);
-        let figure = MESSAGES.window_of(log, &encoded, BYTES_MAX).await? / message_bytes;
+        let figure = MESSAGES.window_of(log, &encoded, WINDOW, BYTES_MAX).await? / message_bytes;
         let after = self.raw(log, lab).await?;
         Ok(Pair { figure, ceiling: (before + after) / 2.0 / message_bytes })
     }

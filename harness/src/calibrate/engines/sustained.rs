@@ -90,7 +90,7 @@ impl Measurement for Sustained {
 
     async fn pair<E: LogEngine>(&mut self, log: &Log<E>, _lab: &mut Lab) -> anyhow::Result<Pair> {
         let appends = self.appends();
-        let figure = appends.window_for(log, &Rc::new(appends.encoded()), WINDOW).await?;
+        let figure = appends.window_of(log, &Rc::new(appends.encoded()), WINDOW, u64::MAX).await?;
         // What the engine left dirty is not fio's to write.
         log.engine.commit(&[log.engine.group(LOG)], Level::Durable).await?;
         let ceiling = fio::sustained(self.mechanism, &self.file.0, self.span, BATCH_BYTES as u64, WINDOW)?.per_s;
